@@ -8,6 +8,7 @@ loopback with no file at all.
 
 import os
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,8 +21,6 @@ from pydantic_settings import (
 )
 
 from dicomsvc.errors import ConfigurationError
-
-_LOOPBACK = ("127.", "localhost", "[::1]", "::1")
 
 
 def split_address(bind: str) -> tuple[str, int]:
@@ -40,7 +39,11 @@ def split_address(bind: str) -> tuple[str, int]:
 
 def is_loopback(bind: str) -> bool:
     """Whether only this machine can reach the address ``host:port``."""
-    return bind.startswith(_LOOPBACK)
+    host, _ = split_address(bind)
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Section(BaseModel):

