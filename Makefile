@@ -1,0 +1,39 @@
+# The targets that people and continuous integration share. `make demo` and `make test` need nothing set up before.
+.PHONY: setup setup-test demo serve test test-faults bench lint format clean
+.DEFAULT_GOAL := help
+
+VENV := .venv/bin
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Make the environment (.venv), installing what is missing
+	@scripts/setup.sh run
+
+setup-test: ## The same, with the peers that tests talk to (DCMTK, Orthanc, nginx, dicom3tools)
+	@scripts/setup.sh test
+
+demo: setup ## Convert, store, send and view a real slide, and show what happened
+	@$(VENV)/python scripts/demo.py
+
+serve: setup ## Run the service on 127.0.0.1 with its data in ./data
+	@$(VENV)/dicomsvc serve
+
+test: setup-test lint ## Run all tests but the long fault and speed ones
+	@$(VENV)/python -m pytest -m "not slow"
+
+test-faults: setup-test ## Crashes, full disks, mutated input: minutes to an hour
+	@$(VENV)/python -m pytest tests/faults
+
+bench: setup-test ## Speed beside peers, measured in the same run
+	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(VENV)/python "$$file" || exit 1; done
+
+lint: setup ## Style, types, layers
+	@$(VENV)/ruff check . && $(VENV)/ruff format --check . && $(VENV)/mypy && $(VENV)/lint-imports --no-cache >/dev/null \
+		|| { $(VENV)/lint-imports --no-cache; exit 1; }
+
+format: setup ## Format the code
+	@$(VENV)/ruff check --fix . && $(VENV)/ruff format .
+
+clean: ## Remove what demo and benchmarks leave
+	@rm -rf demo benchmarks/work

@@ -1,0 +1,5 @@
+"""``python -m dicomsvc``."""
+
+from dicomsvc.cli import main
+
+main()

@@ -1,0 +1,58 @@
+"""The command line. Exit status: 0 all went well, 1 something failed, 2 wrong usage."""
+
+from typing import Annotated
+
+import typer
+
+from dicomsvc import __version__
+from dicomsvc.cli import doctor, jobs, serve, settings, slides, store
+from dicomsvc.errors import DicomsvcError
+
+app = typer.Typer(
+    name="dicomsvc",
+    help="DICOM whole slide imaging service.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"dicomsvc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+for _command in (
+    serve.serve,
+    serve.worker,
+    store.migrate,
+    store.reindex,
+    store.verify,
+    store.delete,
+    slides.convert,
+    slides.send,
+    slides.echo,
+    settings.config,
+    settings.token,
+    doctor.doctor,
+):
+    app.command()(_command)
+app.command("import")(slides.import_paths)
+app.add_typer(jobs.jobs, name="jobs")
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one line on standard error and status 1."""
+    try:
+        app()
+    except DicomsvcError as error:
+        typer.echo(f"dicomsvc: {error}", err=True)
+        raise SystemExit(1) from None

@@ -1,0 +1,119 @@
+"""The process of one role: ``python -m dicomsvc.cli.role web|dimse|worker``, started by the supervisor."""
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from dicomsvc.config import Settings
+from dicomsvc.errors import ConfigurationError, DicomsvcError
+from dicomsvc.logs import configure_logging
+from dicomsvc.service.child import EXIT_CONFIGURATION, receive_settings, say_ready, stop_event
+from dicomsvc.service.heartbeat import Heartbeat
+from dicomsvc.store import Store
+
+_log = logging.getLogger(__name__)
+_SWEEP_SECONDS = 300
+_BIND_SECONDS = 10
+
+
+def run_web(store: Store, on_ready: Callable[[str], None]) -> None:
+    """Serve HTTP until told to stop."""
+    from dicomsvc.web import build_app, serve_http
+    from dicomsvc.web.gate import Traffic
+
+    traffic = Traffic()
+    app = build_app(store, traffic)
+    beats: list[Heartbeat] = []
+
+    def ready(address: str) -> None:
+        beats.append(Heartbeat(store.engine, "web", address))
+        beats[0].start()
+        on_ready(address)
+
+    serve_http(app, store.settings.http, ready)
+    for beat in beats:
+        beat.stop()
+
+
+def run_dimse(store: Store, on_ready: Callable[[str], None]) -> None:
+    """Serve DIMSE until told to stop."""
+    from dicomsvc.ingest.dimse import DimseServer
+
+    stop = stop_event()
+    server = DimseServer(store.settings.dimse, store)
+    _start_when_port_is_free(server.start)
+    host = store.settings.dimse.bind.rpartition(":")[0]
+    address = f"{store.settings.dimse.ae_title}@{host}:{server.port}"
+    beat = Heartbeat(store.engine, "dimse", address, server.counters)
+    beat.start()
+    on_ready(address)
+    stop.wait()
+    server.stop(grace_seconds=20)
+    beat.stop()
+
+
+def _start_when_port_is_free(start: Callable[[], None]) -> None:
+    deadline = time.monotonic() + _BIND_SECONDS
+    while True:
+        try:
+            start()
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise ConfigurationError(
+                    f"the DICOM port cannot be bound ({error.strerror}); another program has it, or choose with --dimse"
+                ) from error
+            time.sleep(0.2)
+        else:
+            return
+
+
+def run_worker(store: Store, on_ready: Callable[[str], None]) -> None:
+    """Run work items until told to stop."""
+    from dicomsvc.ingest.handlers import HANDLERS
+    from dicomsvc.jobs import Worker
+
+    worker = Worker(store.settings, store.engine, HANDLERS)
+    beat = Heartbeat(store.engine, "worker", worker.name, worker.counters)
+    beat.start()
+    worker.run(on_ready=lambda: on_ready(worker.name))
+    beat.stop()
+
+
+ROLES: dict[str, Callable[[Store, Callable[[str], None]], None]] = {
+    "web": run_web,
+    "dimse": run_dimse,
+    "worker": run_worker,
+}
+
+
+def run_role(role: str, settings: Settings, on_ready: Callable[[str], None]) -> None:
+    """Run one role in this process until SIGTERM or SIGINT; ``settings.database.url`` must be set."""
+    with Store(settings) as store:
+        threading.Thread(target=_sweep_now_and_then, args=(store,), name="sweep", daemon=True).start()
+        ROLES[role](store, on_ready)
+
+
+def _sweep_now_and_then(store: Store) -> None:
+    while True:
+        time.sleep(_SWEEP_SECONDS)
+        try:
+            store.sweep()
+        except DicomsvcError as error:
+            _log.warning("sweep: %s", error)
+
+
+def main() -> int:
+    settings = receive_settings()
+    configure_logging(settings.log_level, as_json=settings.log_json)
+    try:
+        run_role(sys.argv[1], settings, say_ready)
+    except DicomsvcError as error:
+        _log.error("%s: %s", sys.argv[1], error)
+        return EXIT_CONFIGURATION
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

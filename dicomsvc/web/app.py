@@ -1,0 +1,40 @@
+"""The ASGI application, put together from the rooms' routes."""
+
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse, Response
+
+from dicomsvc import __version__
+from dicomsvc.auth import Authenticator
+from dicomsvc.dicomweb import FrameApp, retrieve_routes, search_routes, store_routes
+from dicomsvc.ingest.routes import job_routes, upload_routes
+from dicomsvc.jobs import Jobs
+from dicomsvc.store import Store
+from dicomsvc.web.api import api_router
+from dicomsvc.web.cors import Cors
+from dicomsvc.web.gate import AsgiApp, Gate, Traffic
+from dicomsvc.web.health import health_routes
+
+
+def build_app(store: Store, traffic: Traffic | None = None) -> AsgiApp:
+    """Return the application that serves ``store``; ``traffic`` is counted into when given."""
+    settings = store.settings
+    traffic = traffic or Traffic()
+    app = FastAPI(
+        title="dicomsvc",
+        version=__version__,
+        description="DICOM whole slide imaging service. DICOMweb (PS3.18) is under `/dicomweb`; what is here is ours.",
+    )
+    app.router.routes.extend(health_routes(store, traffic))
+    app.router.routes.extend(store_routes(store, settings))
+    app.router.routes.extend(search_routes(store, settings))
+    app.router.routes.extend(retrieve_routes(store, settings))
+    app.include_router(api_router(store))
+    jobs = Jobs(store.engine)
+    app.include_router(job_routes(store, jobs))
+    app.include_router(upload_routes(store, jobs))
+
+    @app.get("/", include_in_schema=False)
+    def home() -> Response:
+        return RedirectResponse("/docs")
+
+    return Gate(app, FrameApp(store, settings), Authenticator(settings.auth), Cors(settings.http.cors_origins), traffic)

@@ -1,0 +1,79 @@
+"""The HTTP server (uvicorn) around the application."""
+
+import asyncio
+import errno
+import socket
+import time
+from collections.abc import Callable
+
+import uvicorn
+
+from dicomsvc.config import HttpSettings, split_address
+from dicomsvc.errors import ConfigurationError
+from dicomsvc.web.gate import AsgiApp
+
+_BIND_SECONDS = 10
+_BACKLOG = 1024
+
+
+def bind(address: str) -> socket.socket:
+    """Return a listening socket; waits a little for a process that is just leaving the port.
+
+    Raises
+    ------
+    ConfigurationError
+        When the address cannot be had.
+    """
+    host, port = split_address(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    deadline = time.monotonic() + _BIND_SECONDS
+    while True:
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen(_BACKLOG)
+        except OSError as error:
+            listener.close()
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise ConfigurationError(
+                    f"{address} cannot be bound ({error.strerror}); another program has it, or choose with --http"
+                ) from error
+            time.sleep(0.2)
+        else:
+            return listener
+
+
+def serve_http(app: AsgiApp, settings: HttpSettings, on_ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then let running requests end; ``on_ready`` gets the root URL."""
+    listener = bind(settings.bind)
+    host, port = listener.getsockname()[:2]
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=20,
+        limit_concurrency=None,
+        proxy_headers=False,
+        lifespan="off",
+        backlog=_BACKLOG,
+    )
+    server = uvicorn.Server(config)
+
+    async def run() -> None:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.01)
+        if server.started:
+            on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        await serving
+
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())

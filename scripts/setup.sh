@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Makes the environment: system packages that are missing (when this user may install them), a virtual environment, the
+# package with its development tools. `scripts/setup.sh` is enough to run; `scripts/setup.sh test` adds the peers that
+# the tests talk to. Running it again costs nothing when nothing changed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+purpose=${1:-run}
+
+test_packages=(dcmtk dicom3tools orthanc orthanc-dicomweb nginx-light wrk)
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo -n "$@"; else return 1; fi
+}
+
+install_missing() {
+  command -v dpkg-query >/dev/null || { echo "setup: no Debian system; please install: $*" >&2; return 0; }
+  local missing=() package
+  for package in "$@"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok installed$' || missing+=("$package")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  echo "setup: installing ${missing[*]}"
+  if ! { as_root apt-get update -qq && as_root env DEBIAN_FRONTEND=noninteractive \
+      apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null; }; then
+    echo "setup: could not install ${missing[*]}; install them as an administrator, then run this again" >&2
+    [ "$purpose" = run ]
+  fi
+}
+
+find_python() {
+  local candidate
+  for candidate in python3.11 python3.12 python3.13 python3; do
+    if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+}
+
+python=$(find_python)
+if [ -z "$python" ]; then
+  install_missing python3
+  python=$(find_python)
+fi
+[ -n "$python" ] || { echo "setup: Python 3.11 to 3.13 is needed" >&2; exit 1; }
+"$python" -c 'import ensurepip, venv' 2>/dev/null || install_missing python3-venv
+install_missing libturbojpeg0
+[ "$purpose" != test ] || install_missing "${test_packages[@]}"
+
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+state=$(sha256sum pyproject.toml scripts/setup.sh | sha256sum)
+if [ "$(cat .venv/.setup 2>/dev/null)" != "$state" ]; then
+  echo "setup: installing Python packages into .venv"
+  .venv/bin/python -m pip install --quiet --upgrade pip
+  .venv/bin/python -m pip install --quiet --editable '.[dev]'
+  echo "$state" >.venv/.setup
+fi
