@@ -1,0 +1,121 @@
+"""What a work item is, and what a handler of one gets and gives."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Row
+
+from dicomsvc.store import Store
+
+
+class State(StrEnum):
+    """Procedure Step State (PS3.4 CC.1.1). The last two are final."""
+
+    SCHEDULED = "SCHEDULED"
+    IN_PROGRESS = "IN PROGRESS"
+    COMPLETED = "COMPLETED"
+    CANCELED = "CANCELED"
+
+
+class Priority(StrEnum):
+    """Scheduled Procedure Step Priority (PS3.3 C.30.3)."""
+
+    HIGH = "HIGH"
+    MEDIUM = "MEDIUM"
+    LOW = "LOW"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the work is; ``total`` is 0 while unknown."""
+
+    done: int = 0
+    total: int = 0
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkItem:
+    """A Unified Procedure Step as it stands in the database.
+
+    A step that failed is CANCELED with an `error` (PS3.4 CC knows no failed state); one that somebody stopped is
+    CANCELED without. A step whose process died stays IN PROGRESS until its next attempt.
+    """
+
+    uid: str
+    kind: str
+    state: State
+    priority: Priority
+    requested_by: str
+    retry_of: str | None
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    progress: Progress
+    attempts: int
+    error: str | None
+    error_kind: str | None
+    log: tuple[str, ...]
+    cancellation_requested: bool
+    worker: str | None
+    created: datetime
+    started: datetime | None
+    ended: datetime | None
+    updated: datetime
+
+    @property
+    def final(self) -> bool:
+        return self.state in (State.COMPLETED, State.CANCELED)
+
+    @property
+    def failed(self) -> bool:
+        return self.state is State.CANCELED and self.error is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a handler gets. It runs in a process of its own; ``store`` is that process's.
+
+    ``report`` tells progress, may be called as often as one likes, and raises `dicomsvc.errors.Cancelled` when
+    somebody asked for a stop. ``log`` adds a line to the work item; the line must hold nothing of a patient.
+    """
+
+    uid: str
+    kind: str
+    inputs: Mapping[str, Any]
+    requested_by: str
+    attempt: int
+    store: Store
+    report: Callable[[Progress], None]
+    log: Callable[[str], None]
+
+
+Handler = Callable[[Work], Mapping[str, Any]]
+"""Does the work and returns the outputs (JSON). Bad input raises a `DicomsvcError` and is not tried again."""
+
+
+def from_row(row: "Row[Any]") -> WorkItem:
+    """Return the work item of a row of all columns."""
+    return WorkItem(
+        uid=row.uid,
+        kind=row.kind,
+        state=State(row.state),
+        priority=Priority(row.priority),
+        requested_by=row.requested_by,
+        retry_of=row.retry_of,
+        inputs=row.inputs,
+        outputs=row.outputs,
+        progress=Progress(row.progress_done, row.progress_total, row.progress_text),
+        attempts=row.attempts,
+        error=row.error,
+        error_kind=row.error_kind,
+        log=tuple(row.log),
+        cancellation_requested=row.cancellation_requested,
+        worker=row.worker,
+        created=row.created,
+        started=row.started,
+        ended=row.ended,
+        updated=row.updated,
+    )
