@@ -1,0 +1,126 @@
+"""The main job on a real slide, step by step: ``make demo``.
+
+Starts a service of its own with an empty store in ``demo/``, brings one slide in as a vendor file and a second one with
+C-STORE, asks for both over DICOMweb with the clients that others use, and writes pictures.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from dicomweb_client import DICOMwebClient
+from PIL import Image
+from rich.console import Console
+from wsidicom import WsiDicom, WsiDicomWebClient
+
+REPOSITORY = Path(__file__).parents[1]
+SLIDE = REPOSITORY / "tests" / "data" / "CMU-1-Small-Region.svs"
+FOLDER = REPOSITORY / "demo"
+DICOMSVC = (sys.executable, "-m", "dicomsvc")
+console = Console(highlight=False)
+
+
+def step(text: str) -> None:
+    console.print(f"\n[bold cyan]== {text}[/]")
+
+
+def run(*arguments: str) -> Any:
+    """Run a ``dicomsvc`` command and return its JSON."""
+    console.print(f"[dim]$ dicomsvc {' '.join(arguments)}[/]")
+    ended = subprocess.run([*DICOMSVC, *arguments, "--json"], stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(ended.stdout)
+
+
+def start_service() -> tuple["subprocess.Popen[str]", str, str]:
+    """Start the service; return its process, the root URL, the address of its DICOM port."""
+    arguments = ("serve", "--data", str(FOLDER / "data"), "--http", "127.0.0.1:0", "--dimse", "127.0.0.1:0")
+    console.print(f"[dim]$ dicomsvc {' '.join(arguments)}[/]")
+    service = subprocess.Popen([*DICOMSVC, *arguments, "--json"], stdout=subprocess.PIPE, text=True)
+    assert service.stdout is not None
+    line = service.stdout.readline()
+    if not line:
+        sys.exit("the service did not start; its messages are above")
+    addresses = json.loads(line)
+    return service, addresses["web"], addresses["dimse"].partition("@")[2]
+
+
+def show_studies(client: DICOMwebClient) -> list[dict[str, Any]]:
+    studies = client.search_for_studies(search_filters={"ModalitiesInStudy": "SM"})
+    for study in studies:
+        name = study["00100010"].get("Value", [{}])[0].get("Alphabetic", "")
+        instances = study["00201208"]["Value"][0]
+        console.print(f"  {study['0020000D']['Value'][0]}  {name or '(no name)'}  {instances} instances")
+    return cast(list[dict[str, Any]], studies)
+
+
+def show_slide(client: DICOMwebClient, study_uid: str, name: str) -> None:
+    """Read the slide over DICOMweb as a viewer does; write a region at full size and the whole slide."""
+    [series] = client.search_for_series(study_uid, search_filters={"Modality": "SM"})
+    series_uid = series["0020000E"]["Value"][0]
+    with WsiDicom.open_web(WsiDicomWebClient(client), study_uid, series_uid) as slide:
+        for level in slide.levels:
+            console.print(f"  level {level.level}: {level.size.width} x {level.size.height}, {level.mpp.width:.3f} um")
+        region = slide.read_region((800, 1200), 0, (768, 512)).convert("RGB")
+        whole = slide.read_thumbnail((768, 768)).convert("RGB")
+    if np.asarray(region).std() < 1 or np.asarray(whole).std() < 1:
+        sys.exit("the pictures are empty: something is wrong")
+    for kind, picture in (("region", region), ("whole", whole)):
+        path = FOLDER / f"{name}-{kind}.png"
+        cast(Image.Image, picture).save(path)
+        console.print(f"  written: {path.relative_to(REPOSITORY)} ({picture.width} x {picture.height})")
+
+
+def main() -> None:
+    started = time.monotonic()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir()
+    step("The service starts: its own PostgreSQL, HTTP, DICOM, a worker")
+    service, url, dimse = start_service()
+    try:
+        console.print(f"  DICOMweb {url}/dicomweb   DICOM DICOMSVC@{dimse}")
+        client = DICOMwebClient(f"{url}/dicomweb")
+
+        step("A slide comes in as the scanner's file, is converted and stored")
+        (FOLDER / "first.json").write_text(json.dumps(metadata("DEMO-1", "Slide^First", "A-2026-1")))
+        run("import", str(SLIDE), "--metadata", str(FOLDER / "first.json"), "--data", str(FOLDER / "data"))
+
+        step("A second slide is converted elsewhere and sent with C-STORE")
+        (FOLDER / "second.json").write_text(json.dumps(metadata("DEMO-2", "Slide^Second", "A-2026-2")))
+        run("convert", str(SLIDE), "--out", str(FOLDER / "second"), "--metadata", str(FOLDER / "second.json"))
+        sent = run("send", dimse, str(FOLDER / "second"), "--called", "DICOMSVC", "--calling", "SCANNER")
+        console.print(f"  {len(sent)} instances acknowledged, so they are durable")
+
+        step("dicomweb-client asks what is there")
+        studies = show_studies(client)
+        if len(studies) != 2:
+            sys.exit(f"2 studies were stored, {len(studies)} are found")
+
+        step("wsidicom reads both over DICOMweb, as a viewer does")
+        for study in studies:
+            name = "first" if "DEMO-1" in study["00100020"]["Value"] else "second"
+            show_slide(client, study["0020000D"]["Value"][0], name)
+
+        step("Every stored file still has the bytes it came with")
+        console.print(f"  {run('verify', '--data', str(FOLDER / 'data'))['checked']} files verified")
+    finally:
+        service.terminate()
+        service.wait(60)
+    console.print(
+        f"\n[bold green]Done in {time.monotonic() - started:.0f} s.[/] The pictures and the store are in demo/. To go on:\n"
+        "  dicomsvc serve --data demo/data    then point a DICOMweb viewer at http://127.0.0.1:8080/dicomweb\n"
+        "  make serve                         a service with an empty store in ./data\n"
+        "  http://127.0.0.1:8080/docs         the API of ours, to try"
+    )
+
+
+def metadata(patient_id: str, patient_name: str, accession_number: str) -> dict[str, str]:
+    return {"patient_id": patient_id, "patient_name": patient_name, "accession_number": accession_number}
+
+
+if __name__ == "__main__":
+    main()
