@@ -1,0 +1,177 @@
+"""One connection to the service, from its first byte to its last, in a thread of its own."""
+
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from dicomsvc.config import DimseSettings
+from dicomsvc.ingest.dimse import pdu
+from dicomsvc.ingest.dimse.channel import MessageChannel
+from dicomsvc.ingest.dimse.commands import UNRECOGNIZED_OPERATION
+from dicomsvc.ingest.dimse.contexts import negotiate
+from dicomsvc.ingest.dimse.counters import Counters
+from dicomsvc.ingest.dimse.failures import ConnectionEnded, NodeStopping, PeerTimedOut, ProtocolViolation
+from dicomsvc.ingest.dimse.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicomsvc.ingest.dimse.services import HANDLERS, offer
+from dicomsvc.ingest.dimse.session import Session
+from dicomsvc.ingest.dimse.stream import PduStream
+from dicomsvc.store import Store
+
+_log = logging.getLogger(__name__)
+
+_LINGER_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What all connections share."""
+
+    settings: DimseSettings
+    store: Store
+    counters: Counters
+    admit: Callable[["Connection"], bool]
+    """Called when a connection asks for an association; false: there are too many."""
+    stopping: Callable[[], bool]
+    tls: ssl.SSLContext | None
+
+
+class Connection:
+    """A connection that a peer opened."""
+
+    def __init__(self, node: Node, accepted: socket.socket, address: str) -> None:
+        self._node = node
+        self._socket = accepted
+        self._address = address
+        self._associated = False
+        self._released = False
+        self._stream: PduStream | None = None
+
+    def interrupt(self) -> None:
+        """End the connection from another thread."""
+        try:
+            # Not `SSLSocket.shutdown`, which takes the TLS state away from under the connection's own thread.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+        except OSError:
+            _log.debug("the connection to interrupt was gone already")
+
+    def serve(self) -> None:
+        """Speak with the peer until the association ends; raises nothing."""
+        try:
+            self._secure()
+            self._stream = stream = self._open_stream()
+            self._speak(stream)
+        except ProtocolViolation as violation:
+            _log.warning("association with %s aborted: %s", self._address, violation)
+            self._abort(violation.reason)
+        except PeerTimedOut as ended:
+            _log.warning("association with %s aborted: %s", self._address, ended)
+            self._abort(pdu.REASON_NOT_SPECIFIED)
+        except NodeStopping:
+            self._abort(pdu.REASON_NOT_SPECIFIED)
+        except ConnectionEnded as ended:
+            if self._associated:
+                _log.info("association with %s ended early: %s", self._address, ended)
+        except OSError as error:
+            _log.info("connection from %s ended: %s", self._address, error.strerror or type(error).__name__)
+        except Exception:  # noqa: BLE001 - the border: one peer's connection must not harm the service
+            _log.exception("connection from %s failed", self._address)
+            self._abort(pdu.REASON_NOT_SPECIFIED)
+        finally:
+            self._node.counters.ended(
+                released=self._released,
+                associated=self._associated,
+                bytes_received=self._stream.bytes_read if self._stream else 0,
+            )
+
+    def close(self) -> None:
+        """Close once the peer has, or a second later; after `serve`."""
+        if self._stream is not None:
+            self._stream.linger(_LINGER_SECONDS)
+        self._socket.close()
+
+    def _secure(self) -> None:
+        # The handshake waits for the peer, so it happens here and not in the accept loop.
+        if self._node.tls is not None:
+            self._socket.settimeout(self._node.settings.pdu_timeout_seconds)
+            secured = self._node.tls.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
+            self._socket = secured
+            secured.do_handshake()
+
+    def _open_stream(self) -> PduStream:
+        settings = self._node.settings
+        return PduStream(
+            self._socket,
+            pdu_timeout_seconds=settings.pdu_timeout_seconds,
+            idle_timeout_seconds=settings.pdu_timeout_seconds,
+            stopping=self._node.stopping,
+        )
+
+    def _abort(self, reason: int) -> None:
+        try:
+            if self._stream is not None:
+                self._stream.write(pdu.encode_abort(reason))
+        except ConnectionEnded:
+            _log.debug("the peer was gone before it could be told")
+
+    def _speak(self, stream: PduStream) -> None:
+        kind, body = stream.read(between_messages=True)
+        if kind != pdu.A_ASSOCIATE_RQ:
+            raise ProtocolViolation("the first PDU is no A-ASSOCIATE-RQ", pdu.UNEXPECTED_PDU)
+        request = pdu.decode_associate_request(body)
+        rejection = self._objection(request)
+        if rejection is not None:
+            _log.warning("association from %s at %s rejected: %s", request.calling_ae_title, self._address, rejection)
+            self._node.counters.rejected(rejection.reason)
+            self._released = True
+            stream.write(pdu.encode_rejection(rejection))
+            return
+        self._associated = True
+        self._node.counters.associated()
+        stream.idle_timeout_seconds = self._node.settings.idle_timeout_seconds
+        self._serve_messages(self._accept(stream, request))
+
+    def _objection(self, request: pdu.AssociateRequest) -> pdu.Rejection | None:
+        settings = self._node.settings
+        if not request.protocol_version & 1:
+            return pdu.PROTOCOL_VERSION_NOT_SUPPORTED
+        if request.application_context != pdu.APPLICATION_CONTEXT:
+            return pdu.APPLICATION_CONTEXT_NOT_SUPPORTED
+        if settings.require_called_ae_title and request.called_ae_title != settings.ae_title:
+            return pdu.CALLED_AE_TITLE_NOT_RECOGNIZED
+        if settings.calling_ae_titles and request.calling_ae_title not in settings.calling_ae_titles:
+            return pdu.CALLING_AE_TITLE_NOT_RECOGNIZED
+        if not self._node.admit(self):
+            return pdu.LOCAL_LIMIT_EXCEEDED
+        return None
+
+    def _accept(self, stream: PduStream, request: pdu.AssociateRequest) -> Session:
+        results, accepted = negotiate(request.contexts, offer)
+        answer = pdu.AssociateAccept(
+            request.called_ae_title,
+            request.calling_ae_title,
+            results,
+            pdu.UserInformation(self._node.settings.max_pdu, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
+        )
+        stream.write(pdu.encode_associate_accept(answer))
+        _log.info("association from %s at %s: %d contexts", request.calling_ae_title, self._address, len(accepted))
+        return Session(
+            MessageChannel(stream, accepted, request.user.maximum_length),
+            self._node.store,
+            self._node.counters,
+            request.calling_ae_title,
+            self._address,
+        )
+
+    def _serve_messages(self, session: Session) -> None:
+        while (message := session.channel.receive()) is not None:
+            handler = HANDLERS.get(message.command.command_field)
+            if handler is not None:
+                handler(session, message)
+            elif message.command.expects_response:
+                for _ in session.channel.fragments():
+                    pass
+                session.respond(message, UNRECOGNIZED_OPERATION)
+        self._released = True

@@ -1,0 +1,177 @@
+"""DIMSE messages over an established association, either side of it (PS3.7 6.3, PS3.8 annex E).
+
+A message is pulled: `receive` returns its command set, `fragments` its data set piece by piece as the PDUs arrive.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from struct import Struct
+from typing import Final
+
+from dicomsvc.ingest.dimse.commands import Command, decode_command
+from dicomsvc.ingest.dimse.failures import ConnectionEnded, ProtocolViolation
+from dicomsvc.ingest.dimse.pdu import (
+    A_ABORT,
+    A_RELEASE_RQ,
+    INVALID_PARAMETER,
+    P_DATA_TF,
+    UNEXPECTED_PDU,
+    UNRECOGNIZED_PDU,
+    encode_release_reply,
+)
+from dicomsvc.ingest.dimse.stream import MAX_PDU_BYTES, PduStream
+
+_PDV = Struct(">IBB")
+_PDU_AND_PDV = Struct(">BxIIBB")
+_COMMAND: Final = 1
+_LAST: Final = 2
+_MAX_COMMAND_BYTES = 1 << 14
+_SMALLEST_PDU_BYTES = 64
+PDV_HEADER_BYTES: Final = _PDV.size
+PDU_AND_PDV_HEADER_BYTES: Final = _PDU_AND_PDV.size
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedContext:
+    """A presentation context that both sides agreed on."""
+
+    context_id: int
+    abstract_syntax: str
+    transfer_syntax: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A received command set and the presentation context it came in."""
+
+    context: AcceptedContext
+    command: Command
+
+
+class MessageChannel:
+    """Receives and sends messages; for one thread.
+
+    Parameters
+    ----------
+    contexts:
+        The accepted presentation contexts by identifier.
+    peer_maximum_length:
+        The peer's limit for a P-DATA-TF without its six header bytes; 0: none.
+    """
+
+    def __init__(self, stream: PduStream, contexts: Mapping[int, AcceptedContext], peer_maximum_length: int) -> None:
+        self._stream = stream
+        self._contexts = contexts
+        self._pdvs: Iterator[tuple[int, int, memoryview]] = iter(())
+        self._data_set_of: Message | None = None
+        longest = MAX_PDU_BYTES if peer_maximum_length == 0 else min(peer_maximum_length, MAX_PDU_BYTES)
+        self.fragment_bytes = max(longest, _SMALLEST_PDU_BYTES) - PDV_HEADER_BYTES
+
+    @property
+    def bytes_read(self) -> int:
+        return self._stream.bytes_read
+
+    def receive(self) -> Message | None:
+        """Return the next message's command set, or `None` when the peer has released the association.
+
+        What is left of the previous message's data set is read and dropped.
+
+        Raises
+        ------
+        ConnectionEnded, ProtocolViolation
+            When the association ends in another way.
+        """
+        for _ in self.fragments():
+            pass
+        command = bytearray()
+        context_id: int | None = None
+        while True:
+            pdv = self._next_pdv(between_messages=not command)
+            if pdv is None:
+                if command:
+                    raise ProtocolViolation("a release within a message", UNEXPECTED_PDU)
+                self._stream.write(encode_release_reply())
+                return None
+            this_context_id, control, value = pdv
+            if not control & _COMMAND or context_id not in (None, this_context_id):
+                raise ProtocolViolation("a command was due", INVALID_PARAMETER)
+            context_id = this_context_id
+            command += value
+            if len(command) > _MAX_COMMAND_BYTES:
+                raise ProtocolViolation("the command set is too long", INVALID_PARAMETER)
+            if control & _LAST:
+                return self._message(this_context_id, bytes(command))
+
+    def _message(self, context_id: int, encoded: bytes) -> Message:
+        context = self._contexts.get(context_id)
+        if context is None:
+            raise ProtocolViolation("a presentation context that was not accepted", INVALID_PARAMETER)
+        message = Message(context, decode_command(encoded))
+        self._data_set_of = message if message.command.has_data_set else None
+        return message
+
+    def fragments(self) -> Iterator[memoryview]:
+        """Yield the rest of the current message's data set; each view holds until the next one is asked for."""
+        while self._data_set_of is not None:
+            pdv = self._next_pdv(between_messages=False)
+            if pdv is None:
+                raise ProtocolViolation("a release within a data set", UNEXPECTED_PDU)
+            context_id, control, value = pdv
+            if control & _COMMAND or context_id != self._data_set_of.context.context_id:
+                raise ProtocolViolation("a data set was due", INVALID_PARAMETER)
+            if control & _LAST:
+                self._data_set_of = None
+            yield value
+
+    def _next_pdv(self, *, between_messages: bool) -> tuple[int, int, memoryview] | None:
+        while True:
+            for pdv in self._pdvs:
+                return pdv
+            kind, body = self._stream.read(between_messages=between_messages)
+            if kind == P_DATA_TF:
+                self._pdvs = _split(body)
+            elif kind == A_RELEASE_RQ:
+                return None
+            elif kind == A_ABORT:
+                raise ConnectionEnded("the peer aborted")
+            else:
+                raise ProtocolViolation(
+                    f"a PDU of type {kind:#04x}", UNEXPECTED_PDU if 0 < kind < A_ABORT else UNRECOGNIZED_PDU
+                )
+
+    def send_command(self, context_id: int, encoded: bytes) -> None:
+        """Send a command set."""
+        parts = []
+        for start in range(0, len(encoded), self.fragment_bytes):
+            part = encoded[start : start + self.fragment_bytes]
+            last = _LAST if start + len(part) == len(encoded) else 0
+            parts.append(pdu_and_pdv_header(context_id, len(part), _COMMAND | last) + part)
+        self._stream.write(b"".join(parts))
+
+    def send_fragment(self, context_id: int, pdu: memoryview, *, last: bool) -> None:
+        """Send a piece of a data set.
+
+        ``pdu`` holds `PDU_AND_PDV_HEADER_BYTES` bytes for the headers, then at most `fragment_bytes` of data.
+        """
+        header = pdu_and_pdv_header(context_id, len(pdu) - PDU_AND_PDV_HEADER_BYTES, _LAST if last else 0)
+        pdu[:PDU_AND_PDV_HEADER_BYTES] = header
+        self._stream.write(pdu)
+
+
+def pdu_and_pdv_header(context_id: int, length: int, control: int) -> bytes:
+    """Return the headers of a P-DATA-TF with one PDV whose value has ``length`` bytes (PS3.8 9.3.5)."""
+    return _PDU_AND_PDV.pack(P_DATA_TF, length + PDV_HEADER_BYTES, length + 2, context_id, control)
+
+
+def _split(body: memoryview) -> Iterator[tuple[int, int, memoryview]]:
+    offset, end = 0, len(body)
+    if not end:
+        raise ProtocolViolation("a P-DATA-TF with nothing in it", INVALID_PARAMETER)
+    while offset < end:
+        if offset + _PDV.size > end:
+            raise ProtocolViolation("a PDV's header is cut short", INVALID_PARAMETER)
+        length, context_id, control = _PDV.unpack_from(body, offset)
+        if length < 2 or offset + 4 + length > end:
+            raise ProtocolViolation("a PDV is longer than its PDU", INVALID_PARAMETER)
+        yield context_id, control, body[offset + _PDV.size : offset + 4 + length]
+        offset += 4 + length

@@ -1,0 +1,57 @@
+"""Which presentation contexts are accepted (PS3.8 9.3.2.2, PS3.7 D.3.2).
+
+The acceptor's order of transfer syntaxes decides. The compressed ones come first: a sender that offers both gets the
+one that costs less to keep and to serve, and an object that is compressed need not be expanded by its sender.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from dicomsvc.dicom.uids import TRANSFER_SYNTAXES
+from dicomsvc.ingest.dimse.channel import AcceptedContext
+from dicomsvc.ingest.dimse.pdu import (
+    ABSTRACT_SYNTAX_NOT_SUPPORTED,
+    ACCEPTED,
+    TRANSFER_SYNTAXES_NOT_SUPPORTED,
+    ContextResult,
+    ProposedContext,
+)
+
+STORED_SYNTAXES: Final[tuple[str, ...]] = (
+    *(syntax.uid for syntax in TRANSFER_SYNTAXES.values() if syntax.encapsulated),
+    str(ExplicitVRLittleEndian),
+    str(ImplicitVRLittleEndian),
+    str(ExplicitVRBigEndian),
+)
+"""Transfer syntaxes that instances are taken in, the preferred one first."""
+
+MESSAGE_SYNTAXES: Final[tuple[str, ...]] = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
+"""Transfer syntaxes of services whose data sets are not stored, the preferred one first."""
+
+Offer = Callable[[str], tuple[str, ...]]
+"""Returns the transfer syntaxes that an abstract syntax is served with, the preferred one first; none: not served."""
+
+
+def negotiate(
+    proposed: Iterable[ProposedContext], offer: Offer
+) -> tuple[tuple[ContextResult, ...], Mapping[int, AcceptedContext]]:
+    """Answer each proposed presentation context; return the answers, and the accepted ones by identifier."""
+    results: list[ContextResult] = []
+    accepted: dict[int, AcceptedContext] = {}
+    for context in proposed:
+        offered = offer(context.abstract_syntax)
+        chosen = next((syntax for syntax in offered if syntax in context.transfer_syntaxes), None)
+        if chosen is not None:
+            results.append(ContextResult(context.context_id, ACCEPTED, chosen))
+            accepted[context.context_id] = AcceptedContext(context.context_id, context.abstract_syntax, chosen)
+        else:
+            # The transfer syntax of a refused context is not significant, yet must be a UID.
+            reason = TRANSFER_SYNTAXES_NOT_SUPPORTED if offered else ABSTRACT_SYNTAX_NOT_SUPPORTED
+            results.append(ContextResult(context.context_id, reason, str(ImplicitVRLittleEndian)))
+    return tuple(results), accepted
