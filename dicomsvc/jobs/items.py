@@ -70,8 +70,45 @@ class WorkItem:
         return self.state in (State.COMPLETED, State.CANCELED)
 
     @property
+    def succeeded(self) -> bool:
+        """Whether all went well: COMPLETED, and no part of it failed."""
+        return self.state is State.COMPLETED and not self.outputs.get("failed")
+
+    @property
     def failed(self) -> bool:
         return self.state is State.CANCELED and self.error is not None
+
+    def describe(self) -> str:
+        """Return one line for people."""
+        state = "FAILED" if self.failed else str(self.state)
+        done, total, text = self.progress.done, self.progress.total, self.progress.text
+        share = f" {100 * done // total} % {text}".rstrip() if total and not self.final else ""
+        why = f": {self.error}" if self.failed else ""
+        summary = f": {self.outputs['summary']}" if "summary" in self.outputs else ""
+        return f"{self.uid}  {self.kind}  {state}{share}{why}{summary}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the work item as JSON."""
+        return {
+            "uid": self.uid,
+            "kind": self.kind,
+            "state": str(self.state),
+            "priority": str(self.priority),
+            "requested_by": self.requested_by,
+            "retry_of": self.retry_of,
+            "inputs": dict(self.inputs),
+            "outputs": dict(self.outputs),
+            "progress": {"done": self.progress.done, "total": self.progress.total, "text": self.progress.text},
+            "attempts": self.attempts,
+            "error": self.error,
+            "error_kind": self.error_kind,
+            "log": list(self.log),
+            "cancellation_requested": self.cancellation_requested,
+            "worker": self.worker,
+            "created": self.created.isoformat(),
+            "started": self.started and self.started.isoformat(),
+            "ended": self.ended and self.ended.isoformat(),
+        }
 
 
 @dataclass(frozen=True, slots=True)

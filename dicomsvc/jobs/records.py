@@ -1,0 +1,192 @@
+"""Work items as requesters see them: create, look at, cancel, try again, wait for."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Engine, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from dicomsvc.dicom.uids import new_uid
+from dicomsvc.errors import BadRequest, Conflict, NotFound
+from dicomsvc.jobs.delivery import deliver, recall
+from dicomsvc.jobs.items import Priority, State, WorkItem, from_row
+from dicomsvc.jobs.table import work_item
+from dicomsvc.store.database import database_errors
+
+_now = func.clock_timestamp()
+_c = work_item.c
+
+
+class Jobs:
+    """The work items in a store's database. Every method raises `OutOfResources` when that does not answer."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def create(
+        self,
+        kind: str,
+        inputs: Mapping[str, Any],
+        requested_by: str,
+        *,
+        priority: Priority = Priority.MEDIUM,
+        key: str | None = None,
+        retry_of: str | None = None,
+    ) -> WorkItem:
+        """Make a work item and queue it, both or neither.
+
+        Parameters
+        ----------
+        inputs
+            JSON for the handler of ``kind``.
+        key
+            Idempotency key: when a work item has it already, that one is returned and nothing is made.
+        """
+        statement = (
+            insert(work_item)
+            .values(
+                uid=new_uid(),
+                kind=kind,
+                state=State.SCHEDULED,
+                priority=priority,
+                requested_by=requested_by,
+                idempotency_key=key,
+                retry_of=retry_of,
+                inputs=dict(inputs),
+            )
+            .on_conflict_do_nothing(index_elements=[_c.idempotency_key])
+            .returning(_c.uid)
+        )
+        with database_errors(), self._engine.begin() as connection:
+            uid = connection.scalar(statement)
+            if uid is None:
+                row = connection.execute(select(work_item).where(_c.idempotency_key == key)).one()
+                return from_row(row)
+            delivery = deliver(connection, uid, kind, priority)
+            return self._update(connection, uid, delivery=delivery)
+
+    def _update(self, connection: Connection, uid: str, **values: object) -> WorkItem:
+        statement = update(work_item).where(_c.uid == uid).values(**values).returning(work_item)
+        return from_row(connection.execute(statement).one())
+
+    def get(self, uid: str) -> WorkItem:
+        """Return a work item.
+
+        Raises
+        ------
+        NotFound
+            When there is none with this UID.
+        """
+        found = self.get_all([uid])
+        if not found:
+            raise NotFound(f"there is no work item {uid[:64]}")
+        return found[0]
+
+    def get_all(self, uids: Iterable[str]) -> list[WorkItem]:
+        """Return those of the work items that exist, in the order given."""
+        wanted = list(uids)
+        with database_errors(), self._engine.connect() as connection:
+            rows = connection.execute(select(work_item).where(_c.uid.in_(wanted)))
+            found = {row.uid: from_row(row) for row in rows}
+        return [found[uid] for uid in wanted if uid in found]
+
+    def find_key(self, key: str) -> WorkItem | None:
+        """Return the work item that has this idempotency key."""
+        with database_errors(), self._engine.connect() as connection:
+            row = connection.execute(select(work_item).where(_c.idempotency_key == key)).one_or_none()
+        return None if row is None else from_row(row)
+
+    def release_key(self, uid: str) -> None:
+        """Take the idempotency key off a work item, so that the next request under it makes a new one."""
+        with database_errors(), self._engine.begin() as connection:
+            connection.execute(update(work_item).where(_c.uid == uid).values(idempotency_key=None))
+
+    def search(
+        self,
+        *,
+        state: str | None = None,
+        kind: str | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> list[WorkItem]:
+        """Return work items, latest first.
+
+        Raises
+        ------
+        BadRequest
+            When ``state`` is none of PS3.4 CC.1.1.
+        """
+        if state is not None and state not in list(State):
+            raise BadRequest(f"a work item's state is one of {', '.join(State)}")
+        statement = select(work_item).order_by(_c.created.desc(), _c.uid.desc()).limit(limit).offset(offset)
+        if state is not None:
+            statement = statement.where(_c.state == state)
+        if kind is not None:
+            statement = statement.where(_c.kind == kind)
+        with database_errors(), self._engine.connect() as connection:
+            return [from_row(row) for row in connection.execute(statement)]
+
+    def request_cancel(self, uid: str) -> WorkItem:
+        """Stop a work item: at once when no worker has it, else within two seconds; twice does no harm.
+
+        Raises
+        ------
+        NotFound
+            When there is none with this UID.
+        Conflict
+            When it is COMPLETED.
+        """
+        with database_errors(), self._engine.begin() as connection:
+            row = connection.execute(select(work_item).where(_c.uid == uid).with_for_update()).one_or_none()
+            if row is None:
+                raise NotFound(f"there is no work item {uid[:64]}")
+            if row.state == State.COMPLETED:
+                raise Conflict(f"work item {uid} is COMPLETED and cannot be cancelled")
+            if row.state == State.CANCELED:
+                return from_row(row)
+            values: dict[str, object] = {"cancellation_requested": True, "updated": _now}
+            if recall(connection, row.delivery):
+                values |= {"state": State.CANCELED, "ended": _now, "error": None, "error_kind": None}
+            return self._update(connection, uid, **values)
+
+    def retry(self, uid: str, requested_by: str | None = None) -> WorkItem:
+        """Make a new work item like a CANCELED one, whose state is final (PS3.4 CC.1.1); twice makes one.
+
+        Raises
+        ------
+        NotFound
+            When there is none with this UID.
+        Conflict
+            When it is in another state.
+        """
+        item = self.get(uid)
+        if item.state is not State.CANCELED:
+            raise Conflict(f"work item {uid} is {item.state}; only a CANCELED one can be tried again")
+        return self.create(
+            item.kind,
+            item.inputs,
+            requested_by or item.requested_by,
+            priority=item.priority,
+            key=f"retry:{uid}",
+            retry_of=uid,
+        )
+
+    def watch(
+        self, uids: Iterable[str], *, every_seconds: float = 0.5, timeout_seconds: float | None = None
+    ) -> Iterator[WorkItem]:
+        """Yield the work items now and whenever one has changed, until all are final or the time is over."""
+        waiting = list(dict.fromkeys(uids))
+        seen: dict[str, object] = {}
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        while waiting:
+            for item in self.get_all(waiting):
+                if seen.get(item.uid) != item.updated:
+                    seen[item.uid] = item.updated
+                    yield item
+                if item.final:
+                    waiting.remove(item.uid)
+            waiting = [uid for uid in waiting if uid in seen]
+            if not waiting or (deadline is not None and time.monotonic() >= deadline):
+                return
+            time.sleep(every_seconds)
