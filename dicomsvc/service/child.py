@@ -38,7 +38,8 @@ def receive_settings() -> Settings:
 
 
 def _leave_with_supervisor() -> None:
-    while sys.stdin.buffer.raw.read(1):  # type: ignore[attr-defined]
+    # Below Python's buffers, whose lock would be held while this waits.
+    while os.read(sys.stdin.fileno(), 1):
         pass
     os._exit(_EXIT_ORPHANED)
 

@@ -1,8 +1,8 @@
 """The store: only owner of files and index.
 
-In come spooled Part 10 files through the one door (`Store.add`, `Store.add_all`); out go paths, frame indexes, metadata,
-search results and the change feed. Files are the truth, the index is made from them. Rules: PS3.4 B (storage), C.4
-(matching).
+In come spooled Part 10 files through the one door (`Store.add`, `Store.add_all`); out go paths, frame indexes,
+metadata, search results and the change feed. Files are the truth, the index is made from them. Rules: PS3.4 B
+(storage), C.4 (matching).
 """
 
 from collections.abc import Sequence

@@ -5,23 +5,23 @@ index (commit). A crash between any two steps leaves the file's spool name behin
 `dicomsvc.store.recovery` finds and undoes what was not committed.
 """
 
-import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from dicomsvc.dicom.part10 import Instance, parse_instance
 from dicomsvc.errors import DicomsvcError, DuplicateInstance, OtherStudy, OutOfResources
-from dicomsvc.store import index, tables
+from dicomsvc.store import index
 from dicomsvc.store.database import database_errors
 from dicomsvc.store.layout import Layout, file_key, make_durable_folder, sync_folder
 from dicomsvc.store.quarantine import quarantine_conflict
 from dicomsvc.store.spool import SpoolFile
 
-_log = logging.getLogger(__name__)
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
+_KNOWN = text("SELECT sha256 FROM instance WHERE sop_instance_uid = :uid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +111,7 @@ class Door:
     ) -> Stored:
         key = file_key(instance.sop_instance_uid)
         lock_key(connection, key)
-        known = connection.execute(
-            select(tables.instance.c.sha256).where(tables.instance.c.sop_instance_uid == instance.sop_instance_uid)
-        ).scalar_one_or_none()
+        known = connection.scalar(_KNOWN, {"uid": instance.sop_instance_uid})
         if known is not None:
             return self._duplicate(file, instance, known, source)
         placed.append(file)
@@ -150,7 +148,7 @@ class Door:
 
 def lock_key(connection: Connection, key: str) -> None:
     """Let only this transaction deal with a file's key until it ends."""
-    connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": key})
+    connection.execute(_LOCK, {"key": key})
 
 
 def _stored(instance: Instance, *, duplicate: bool = False) -> Stored:

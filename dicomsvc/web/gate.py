@@ -94,7 +94,7 @@ class Gate:
 
     async def _answer_error(self, send: Send, error: DicomsvcError, answered: int) -> None:
         if answered:
-            # The status line is out: all that is left is to break the connection, so that nothing half is taken as whole.
+            # The status line is out: breaking the connection is all that keeps a half answer from looking whole.
             raise error
         headers = list(_JSON)
         if isinstance(error, NotAuthenticated):

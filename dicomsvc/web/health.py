@@ -19,7 +19,7 @@ from dicomsvc.web.gate import Traffic
 def health_routes(store: Store, traffic: Traffic) -> list[Route]:
     """Return ``/healthz``, ``/readyz`` and ``/metrics``."""
     registry = CollectorRegistry()
-    registry.register(_Collector(store, traffic))  # type: ignore[arg-type]
+    registry.register(_Collector(store, traffic))
 
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok\n")

@@ -49,7 +49,7 @@ def serve_http(app: AsgiApp, settings: HttpSettings, on_ready: Callable[[str], N
     listener = bind(settings.bind)
     host, port = listener.getsockname()[:2]
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         loop="uvloop",
         http="httptools",
         access_log=False,
