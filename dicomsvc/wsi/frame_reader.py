@@ -1,0 +1,123 @@
+"""Frames of one stored instance, read by their index without parsing the file."""
+
+import os
+
+from dicomsvc.dicom.frames import FrameIndex
+from dicomsvc.dicom.uids import TRANSFER_SYNTAXES
+from dicomsvc.errors import DamagedFile, NotFound
+from dicomsvc.store import InstanceRecord, Store
+from dicomsvc.wsi.codecs import Pixels, decode_frame
+
+
+class FrameReader:
+    """An open instance; safe to use from several threads.
+
+    The file stays open until the last user lets go of the reader: a descriptor closed under a running read could be
+    another patient's file by the time it reads.
+    """
+
+    __slots__ = ("fd", "index", "is_packed", "record", "syntax")
+
+    def __init__(self, record: InstanceRecord, index: FrameIndex) -> None:
+        self.fd = -1
+        try:
+            self.fd = os.open(record.readable_path(), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NotFound(f"instance {record.sop_instance_uid} was deleted") from None
+        self.record = record
+        self.index = index
+        self.syntax = TRANSFER_SYNTAXES[index.transfer_syntax_uid]
+        self.is_packed = not self.syntax.encapsulated and bool(index.frame_bits % 8)
+
+    def __del__(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+
+    def require_intact(self) -> None:
+        """Look at the file itself.
+
+        Raises
+        ------
+        NotFound
+            When it has been deleted.
+        DamagedFile
+            When it no longer has the size it came with.
+        """
+        status = os.fstat(self.fd)
+        if status.st_nlink == 0:
+            raise NotFound(f"instance {self.record.sop_instance_uid} was deleted")
+        if status.st_size != self.record.size:
+            raise DamagedFile(f"the file of instance {self.record.sop_instance_uid} has another size than it came with")
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return bytes of the file.
+
+        Raises
+        ------
+        DamagedFile
+            When there are fewer, or the disk fails.
+        """
+        try:
+            data = os.pread(self.fd, length, offset)
+            while len(data) < length:
+                more = os.pread(self.fd, length - len(data), offset + len(data))
+                if not more:
+                    break
+                data += more
+        except OSError as error:
+            raise DamagedFile(f"instance {self.record.sop_instance_uid} cannot be read: {error.strerror}") from None
+        if len(data) != length:
+            raise DamagedFile(f"the file of instance {self.record.sop_instance_uid} is cut short")
+        return data
+
+    def encoded(self, frame_number: int) -> bytes:
+        """Return a frame as it is stored; one bit a pixel begins at a byte border.
+
+        Raises
+        ------
+        NotFound, DamagedFile
+        """
+        ranges = self.index.ranges(frame_number)
+        data = b"".join([self.read(offset, length) for offset, length in ranges])
+        if not self.is_packed:
+            return data
+        return cut_bits(data, self.index.bit_offset(frame_number), self.index.frame_bits)
+
+    def decoded(self, frame_number: int) -> Pixels:
+        """Return a frame as an array ``(rows, columns, samples)``; see `decode_frame`."""
+        return decode_frame(self.encoded(frame_number), self.index)
+
+    def native(self, frame_number: int) -> bytes:
+        """Return a frame as Explicit VR Little Endian has it, samples interleaved, colour as RGB."""
+        if self.index.bits_allocated == 1 or not (self.syntax.encapsulated or self.syntax.big_endian):
+            return self.encoded(frame_number)
+        return self.decoded(frame_number).tobytes()
+
+    @property
+    def native_bytes(self) -> int:
+        """Length in bytes of what `native` returns."""
+        index = self.index
+        if self.syntax.encapsulated or self.syntax.big_endian:
+            return (index.rows * index.columns * index.samples_per_pixel * index.bits_allocated + 7) // 8
+        return (index.frame_bits + 7) // 8
+
+
+def cut_bits(data: bytes, bit_offset: int, bits: int) -> bytes:
+    """Return ``bits`` bits from ``bit_offset`` on, least significant first, the last byte filled with zeros."""
+    value = int.from_bytes(data, "little") >> bit_offset & (1 << bits) - 1
+    return value.to_bytes((bits + 7) // 8, "little")
+
+
+def open_frames(store: Store, record: InstanceRecord) -> FrameReader:
+    """Open the frames of a stored instance.
+
+    Raises
+    ------
+    NotFound
+        When it has no pixel data, or was deleted meanwhile.
+    DamagedFile
+        When its file is known to be damaged.
+    """
+    reader = FrameReader(record, store.instances.frame_index(record))
+    reader.require_intact()
+    return reader
