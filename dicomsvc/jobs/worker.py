@@ -32,6 +32,8 @@ from dicomsvc.store.recovery import sweep
 
 _log = logging.getLogger(__name__)
 _DATABASE_PAUSE_SECONDS = 2.0
+# New work items are announced; this is for those that wait for another attempt.
+_LOOK_EVERY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,7 @@ class Worker:
                     wait=not until_idle,
                     shutdown_graceful_timeout=self._patience.grace,
                     delete_jobs="always",
+                    fetch_job_polling_interval=_LOOK_EVERY_SECONDS,
                     install_signal_handlers=False,
                     update_heartbeat_interval=self._patience.heartbeat,
                     stalled_worker_timeout=self._patience.stalled,
