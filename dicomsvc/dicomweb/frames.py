@@ -1,6 +1,6 @@
 """WADO-RS frames (PS3.18 10.4.1.1.6): a bare ASGI application, because a viewer asks for thousands of tiles.
 
-One frame as it is stored costs an entry of a cache, a look at the file's state, one read, one write. Anything else (lists,
+One frame as it is stored costs an entry of a cache, a look at the file, one read, one write. Anything else (lists,
 transcoding, frames of several fragments or of loose bits) is read in a thread, in pieces.
 """
 
