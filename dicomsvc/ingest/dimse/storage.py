@@ -9,6 +9,7 @@ from dicomsvc.ingest.dimse.channel import Message
 from dicomsvc.ingest.dimse.commands import SUCCESS
 from dicomsvc.ingest.dimse.failures import ConnectionEnded, ProtocolViolation
 from dicomsvc.ingest.dimse.file_meta import part10_head
+from dicomsvc.ingest.dimse.overlap import OverlappedWriter
 from dicomsvc.ingest.dimse.session import Session
 from dicomsvc.store import Source, SpoolFile, Stored
 
@@ -80,7 +81,7 @@ def _receive(session: Session, message: Message, spooled: SpoolFile) -> None:
             source_ae_title=session.calling_ae_title,
         )
     )
-    # The views lie in the connection's buffer and are overwritten by the next PDU: a PDU is shorter than the pieces
-    # that the spool file hashes after `write` has returned.
-    for fragment in session.channel.fragments():
-        spooled.write(fragment)
+    with OverlappedWriter(spooled) as writer:
+        for fragment in session.channel.fragments():
+            writer.write(fragment)
+        writer.finish()

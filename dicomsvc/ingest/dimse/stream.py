@@ -84,7 +84,8 @@ class PduStream:
         self._make_room(needed)
         while self._end - self._start < needed:
             try:
-                received = self._socket.recv_into(self._buffer[self._end :])
+                space = self._buffer[self._end :]
+                received = self._socket.recv_into(space)
             except TimeoutError:
                 received = -1
             except OSError as error:
@@ -92,7 +93,8 @@ class PduStream:
             if received > 0:
                 self._end += received
                 self.bytes_read += received
-                self._acknowledge_at_once()
+                if received < len(space):
+                    self._acknowledge_at_once()
             elif received == 0:
                 raise ConnectionEnded("the peer closed the connection")
             elif between_messages and self._stopping():
