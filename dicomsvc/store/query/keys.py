@@ -64,7 +64,7 @@ def vr_of(tag: str) -> str:
 
 @lru_cache(maxsize=4096)
 def parse_attribute(name: str) -> Attribute:
-    """Return what ``name`` means: ``PatientName``, ``00100010``, ``SpecimenDescriptionSequence.00400551``, …
+    """Return what ``name`` means: ``PatientName``, ``00100010``, ``SpecimenDescriptionSequence.00400551``.
 
     Raises
     ------

@@ -5,11 +5,20 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
-_UP = """
--- Pairs of neighbouring characters: with a GIN index on them, any wildcard of two characters or more is an index scan,
--- also in scripts without spaces, and without an extension that an embedded server lacks.
+_UP = r"""
+-- A text without accents and, in ASCII, without case. The query's side is `dicomsvc.store.query.values.fold`.
+CREATE FUNCTION fold(value text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE RETURN
+  upper(regexp_replace(normalize(value, NFKD), '[\u0300-\u036f]', '', 'g') COLLATE "C");
+-- Pairs of neighbouring characters, and single ones of scripts in which one is a word: with a GIN index on them, any
+-- wildcard of two characters (of those scripts: of one) or more is an index scan, without an extension that an embedded
+-- server lacks.
 CREATE FUNCTION bigrams(value text) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
-  ARRAY(SELECT DISTINCT substr(upper(value), i, 2) FROM generate_series(1, greatest(length(value) - 1, 0)) AS i);
+  (SELECT coalesce(array_agg(DISTINCT piece), '{}')
+   FROM fold(value) AS folded, generate_series(1, length(folded)) AS i,
+   LATERAL (VALUES (substr(folded, i, 2)), (substr(folded, i, 1))) AS pieces (piece)
+   WHERE length(piece) = 2 OR piece COLLATE "C" >= U&'\2E80');
+CREATE FUNCTION specimen_identifiers(attributes jsonb) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
+  CAST(jsonb_path_query_array(attributes, '$."00400560"."Value"[*]."00400551"."Value"[*]') AS text) COLLATE "C";
 
 CREATE TABLE study (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -32,9 +41,10 @@ CREATE INDEX study_patient_id ON study (patient_id);
 CREATE INDEX study_patient_name ON study (patient_name);
 CREATE INDEX study_accession_number ON study (accession_number);
 CREATE INDEX study_study_id ON study (study_id);
-CREATE INDEX study_date_time ON study (study_date, study_time);
+CREATE INDEX study_order ON study (study_date DESC NULLS LAST, study_time DESC NULLS LAST, id DESC);
 CREATE INDEX study_patient_birth_date ON study (patient_birth_date);
 CREATE INDEX study_modalities ON study USING gin (modalities);
+CREATE INDEX study_sop_classes ON study USING gin (sop_classes);
 CREATE INDEX study_patient_name_bigrams ON study USING gin (bigrams(patient_name));
 CREATE INDEX study_patient_id_bigrams ON study USING gin (bigrams(patient_id));
 CREATE INDEX study_accession_number_bigrams ON study USING gin (bigrams(accession_number));
@@ -79,6 +89,8 @@ CREATE TABLE instance (
 CREATE INDEX instance_series ON instance (series_key);
 CREATE INDEX instance_sop_class ON instance (sop_class_uid, id);
 CREATE INDEX instance_container ON instance (container_identifier);
+CREATE INDEX instance_container_bigrams ON instance USING gin (bigrams(container_identifier));
+CREATE INDEX instance_specimens ON instance USING gin (bigrams(specimen_identifiers(attributes)));
 
 CREATE TABLE instance_blob (
   instance_key bigint PRIMARY KEY REFERENCES instance (id) ON DELETE CASCADE,
@@ -118,4 +130,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP TABLE audit, change, instance_blob, instance, series, study")
-    op.execute("DROP FUNCTION bigrams(text)")
+    op.execute("DROP FUNCTION specimen_identifiers(jsonb), bigrams(text), fold(text)")

@@ -1,0 +1,22 @@
+"""Searching the index: matching keys in, finished DICOM JSON documents out.
+
+One engine for QIDO-RS and C-FIND. Rules: PS3.4 C.2.2.2 (matching), C.4.1 (Study Root, relational), PS3.18 10.6 (what is
+returned). Each key becomes a condition on an indexed column where there is one, on the data set's JSON otherwise.
+"""
+
+from dicomsvc.store.query.keys import Attribute, Level, level_of, parse_attribute
+from dicomsvc.store.query.search import Key, Page, Query, search
+from dicomsvc.store.query.values import Match, parse_match
+
+__all__ = [
+    "Attribute",
+    "Key",
+    "Level",
+    "Match",
+    "Page",
+    "Query",
+    "level_of",
+    "parse_attribute",
+    "parse_match",
+    "search",
+]
