@@ -7,6 +7,7 @@ pixels of ours, and memory holds a few tiles however large the slide is.
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any
 
 import numpy as np
 
@@ -157,13 +158,11 @@ def halve(tile: Pixels) -> Pixels:
     rows, columns = tile.shape[:2]
     if rows % 2 or columns % 2:
         tile = np.pad(tile, ((0, rows % 2), (0, columns % 2), (0, 0)), mode="edge")
-    wide = np.uint16 if tile.dtype == np.uint8 else np.uint32
-    total = tile[0::2, 0::2].astype(wide)
-    total += tile[1::2, 0::2]
-    total += tile[0::2, 1::2]
-    total += tile[1::2, 1::2]
-    total += 2
-    total >>= 2
+    wide: type[np.unsignedinteger[Any]] = np.uint16 if tile.dtype == np.uint8 else np.uint32
+    pairs: Pixels = np.add(tile[0::2], tile[1::2], dtype=wide)
+    total: Pixels = pairs[:, 0::2] + pairs[:, 1::2]
+    total += wide(2)
+    total >>= wide(2)
     return total.astype(tile.dtype)
 
 

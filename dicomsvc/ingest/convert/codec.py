@@ -120,7 +120,8 @@ def decode_tile(data: bytes, tiles: StoredTiles) -> Pixels:
 
 def _decode(data: bytes, tiles: StoredTiles) -> Pixels:
     if tiles.codec == "jpeg2000":
-        header2000 = parse_jpeg2000(data)
+        # Some writers wrap the codestream in JP2 boxes.
+        header2000 = parse_jpeg2000(data[max(0, data.find(b"\xff\x4f\xff\x51")) :])
         check_tile_size(header2000.columns, header2000.rows, tiles)
         decoded: Pixels = imagecodecs.jpeg2k_decode(data, numthreads=1)
         if tiles.colour == "ycbcr" and decoded.ndim == 3 and not header2000.component_transform:
@@ -132,10 +133,13 @@ def _decode(data: bytes, tiles: StoredTiles) -> Pixels:
     if header.bits != 8:
         raise BadStream("A tile's JPEG stream has more than 8 bits")
     colour = jpeg_colour(header, tiles.colour)
+    image: Pixels
     if colour == "monochrome":
-        return imagecodecs.jpeg8_decode(complete)  # type: ignore[no-any-return]
-    spaces = ("RGB", "RGB") if colour == "rgb" else ("YCBCR", "RGB")
-    return imagecodecs.jpeg8_decode(complete, colorspace=spaces[0], outcolorspace=spaces[1])  # type: ignore[no-any-return]
+        image = imagecodecs.jpeg8_decode(complete)
+    else:
+        stored = "RGB" if colour == "rgb" else "YCBCR"
+        image = imagecodecs.jpeg8_decode(complete, colorspace=stored, outcolorspace="RGB")
+    return image
 
 
 def check_tile_size(columns: int, rows: int, tiles: StoredTiles) -> None:
@@ -163,4 +167,5 @@ def ycbcr_to_rgb(image: Pixels) -> Pixels:
     blue -= 128
     red -= 128
     rgb = np.stack((luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue), axis=2)
-    return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+    clipped: Pixels = np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+    return clipped

@@ -18,7 +18,7 @@ from dicomsvc.ingest.convert.sources.base import Properties
 
 _UNKNOWN: Final = "Unknown"
 # What stands for a date that was removed, where the standard wants one (PS3.15 E.1, action D).
-_DUMMY_DATE: Final = dt.datetime(1970, 1, 1)  # noqa: DTZ001 (DICOM's DT without zone)
+_DUMMY_DATE: Final = dt.datetime(1970, 1, 1)
 _SERIES_NUMBER: Final = 1
 
 
@@ -64,7 +64,7 @@ def make_common(
     _patient(ds, values, container)
     study = _uid(options.study_instance_uid, values.study.uid, uids, "study")
     series = _uid(options.series_instance_uid, values.series.uid, uids, "series")
-    _study(ds, values, study, acquired, dated=not options.deidentify or options.keep_dates)
+    _study(ds, values, study, container, acquired, dated=not options.deidentify or options.keep_dates)
     _series(ds, values, series)
     _equipment(ds, values, properties)
     _label(ds, values, properties)
@@ -92,14 +92,15 @@ def _acquired(source: Path, values: WsiMetadata, properties: Properties, options
     """When the slide was scanned; a file that does not say is taken to be as old as its last change."""
     given = values.pyramid.image.acquisition_datetime
     if given is not None:
-        return given.replace(tzinfo=None)
+        moment: dt.datetime = given.replace(tzinfo=None)
+        return moment
     if properties.acquired is not None:
         return properties.acquired
     if values.study.date is not None:
         return dt.datetime.combine(values.study.date, values.study.time or dt.time())
     if options.deidentify:
         return _DUMMY_DATE
-    return dt.datetime.fromtimestamp(int(source.stat().st_mtime))  # noqa: DTZ006 (DICOM's DT without zone)
+    return dt.datetime.fromtimestamp(int(source.stat().st_mtime))
 
 
 def _uid(option: str | None, given: UID | None, uids: UidMaker, purpose: str) -> str:
@@ -118,13 +119,13 @@ def _patient(ds: Dataset, values: WsiMetadata, container: str) -> None:
     ds.PatientSex = patient.sex.name if patient.sex else ""
 
 
-def _study(ds: Dataset, values: WsiMetadata, uid: str, acquired: dt.datetime, *, dated: bool) -> None:
+def _study(ds: Dataset, values: WsiMetadata, uid: str, container: str, acquired: dt.datetime, *, dated: bool) -> None:
     study = values.study
     ds.StudyInstanceUID = uid
     when = dt.datetime.combine(study.date, study.time or dt.time()) if study.date else acquired if dated else None
     ds.StudyDate = when.strftime("%Y%m%d") if when else ""
     ds.StudyTime = when.strftime("%H%M%S") if when else ""
-    ds.StudyID = (study.identifier or "")[:16]
+    ds.StudyID = (study.identifier or container)[:16]
     ds.AccessionNumber = (study.accession_number or "")[:16]
     ds.ReferringPhysicianName = study.referring_physician_name or ""
     ds.StudyDescription = (study.description or "Whole slide imaging")[:64]

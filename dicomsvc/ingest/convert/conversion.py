@@ -66,7 +66,9 @@ class Conversion:
         self._optics = self._optical_paths(source.channels, source.samples_per_pixel, given=True)
         self._placement = self._place()
         self._pyramid_uid = str(self._metadata.values.pyramid.uid or self._uids.make("pyramid"))
-        self._chains = plan_chains(source.levels, options.tile_size, build=options.build_levels)
+        self._chains = plan_chains(
+            source.levels, options.tile_size, build=options.build_levels, uniform=options.uniform_tiles
+        )
         self._names: list[Associated] = self._pictures()
         self._files: list[OutputFile] = []
         self._instances: list[ConvertedInstance] = []
@@ -124,11 +126,12 @@ class Conversion:
     # Levels
 
     def _convert_chain(self, chain: list[PlannedLevel]) -> None:
-        passage = self._passage(chain[0])
+        stored = _with_source_tiles(chain[0])
+        passage = self._passage(stored)
         if passage is not None:
             before = self._done
             try:
-                self._write_passage(chain[0], passage)
+                self._write_passage(stored, passage)
             except (TileMismatch, BadStream):
                 # Only seen once its tiles were read: the level is encoded anew instead.
                 self._files.pop().discard()
@@ -138,7 +141,8 @@ class Conversion:
 
     def _passage(self, level: PlannedLevel) -> Passage | None:
         source = level.source
-        if source is None:
+        base = self._chains[0][0]
+        if source is None or (self._options.uniform_tiles and _tile(level) != _tile(_with_source_tiles(base))):
             return None
         channels = []
         for channel in range(len(self._source.channels)):
@@ -163,18 +167,15 @@ class Conversion:
         self._end(writer)
 
     def _build_chain(self, chain: list[PlannedLevel], passage: Passage | None) -> None:
-        tile = chain[-1].tile_columns, chain[-1].tile_rows
-        working = [replace(level, tile_columns=tile[0], tile_rows=tile[1]) for level in chain]
-        made = working[1:] if passage is not None else working
+        made = chain[1:] if passage is not None else chain
         if not made:
             return
         encoder = self._encoder()
         channels = len(self._source.channels)
         spools = [FrameSpool(level.tiles * channels, self._options.scratch) for level in made]
-        unmade: list[FrameSpool | None] = [None] * (len(working) - len(made))
-        builder = ChainBuilder(working, [*unmade, *spools], encoder, self._source.background, channels)
+        unmade: list[FrameSpool | None] = [None] * (len(chain) - len(made))
+        builder = ChainBuilder(chain, [*unmade, *spools], encoder, self._source.background, channels)
         start = self._done
-        self._total += builder.frames - sum(level.tiles for level in chain[len(unmade) :]) * channels
 
         def report(count: int) -> None:
             self._report(_stage(made[0]), start + count - self._done)
@@ -222,9 +223,8 @@ class Conversion:
         stored = source.stored(0)
         if stored is not None:
             method = LOSSY_JPEG if stored.codec == "jpeg" else LOSSY_JPEG2000
-            original = replace(level, tile_columns=source.tile_columns, tile_rows=source.tile_rows)
             total = int(stored.counts.sum()) * len(self._source.channels)
-            return Loss((method,), (self._ratio(original, total),))
+            return Loss((method,), (self._ratio(_with_source_tiles(level), total),))
         return Loss((LOSSY_JPEG,), (max(1.0, self._ratio(self._chains[0][0], self._path.stat().st_size)),))
 
     def _volume(self, level: PlannedLevel, frames: _Frames) -> Picture:
@@ -249,9 +249,7 @@ class Conversion:
         pixels = self._source.associated[name]()
         if pixels.dtype != np.uint8:
             pixels = (pixels >> 8).astype(np.uint8)
-        encoder = make_encoder(
-            "jpeg", quality=_PICTURE_QUALITY, samples=pixels.shape[2], bits=8, subsampled=False
-        )
+        encoder = make_encoder("jpeg", quality=_PICTURE_QUALITY, samples=pixels.shape[2], bits=8, subsampled=False)
         frame = encoder.encode(pixels)
         loss = Loss((LOSSY_JPEG,), (pixels.nbytes / len(frame),))
         frames = _Frames(encoder.format, np.array([len(frame)], np.int64), loss)
@@ -315,6 +313,16 @@ class Conversion:
 
     def _end(self, writer: InstanceWriter) -> None:
         self._instances.append(replace(self._pending, size_bytes=writer.finish()))
+
+
+def _with_source_tiles(level: PlannedLevel) -> PlannedLevel:
+    """Plan a level of the source with the tiles that it has there."""
+    assert level.source is not None
+    return replace(level, tile_columns=level.source.tile_columns, tile_rows=level.source.tile_rows)
+
+
+def _tile(level: PlannedLevel) -> tuple[int, int]:
+    return level.tile_columns, level.tile_rows
 
 
 def _stage(level: PlannedLevel) -> str:

@@ -43,8 +43,7 @@ def inspect_slide(path: Path, options: ConversionOptions | None = None) -> Slide
         return SlideSummary(
             format=source.format,
             levels=tuple(
-                LevelSummary(level.columns, level.rows, level.tile_columns, level.tile_rows)
-                for level in source.levels
+                LevelSummary(level.columns, level.rows, level.tile_columns, level.tile_rows) for level in source.levels
             ),
             spacing_um=source.spacing_um,
             channels=len(source.channels),

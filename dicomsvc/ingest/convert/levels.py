@@ -40,15 +40,22 @@ class PlannedLevel:
 
 
 def plan_chains(
-    levels: Sequence[SourceLevel], tile_size: int, *, build: bool
+    levels: Sequence[SourceLevel], tile_size: int, *, build: bool, uniform: bool
 ) -> list[list[PlannedLevel]]:
     """Plan the pyramid: each chain is a level of the source and those made from it, each half of the one before."""
     chains = []
     usable = list(_descending(levels))
     for index, level in enumerate(usable):
         coarser = usable[index + 1] if index + 1 < len(usable) else None
-        chains.append(_chain(level, coarser, usable[0], tile_size if build else 0))
+        tile = _made_tile(usable[0] if uniform else level, tile_size)
+        chains.append(_chain(level, coarser if build else level, usable[0], tile))
     return chains
+
+
+def _made_tile(level: SourceLevel, tile_size: int) -> tuple[int, int]:
+    """Choose the tile size of levels made from ``level``: its own, when that is a handy one."""
+    tile = level.tile_columns, level.tile_rows
+    return tile if all(_SMALLEST_TILE <= side <= _LARGEST_TILE for side in tile) else (tile_size, tile_size)
 
 
 def _descending(levels: Sequence[SourceLevel]) -> Iterator[SourceLevel]:
@@ -60,15 +67,10 @@ def _descending(levels: Sequence[SourceLevel]) -> Iterator[SourceLevel]:
 
 
 def _chain(
-    level: SourceLevel, coarser: SourceLevel | None, base: SourceLevel, tile_size: int
+    level: SourceLevel, coarser: SourceLevel | None, base: SourceLevel, tile: tuple[int, int]
 ) -> list[PlannedLevel]:
     scale = level_scale(base, level)
-    tile = level.tile_columns, level.tile_rows
     chain = [PlannedLevel(level.columns, level.rows, *tile, scale, level)]
-    if tile_size == 0:
-        return chain
-    if not all(_SMALLEST_TILE <= side <= _LARGEST_TILE for side in tile):
-        tile = tile_size, tile_size
     columns, rows = level.columns, level.rows
     while _continue(columns, rows, tile, coarser):
         columns, rows = math.ceil(columns / 2), math.ceil(rows / 2)
@@ -93,8 +95,7 @@ def level_scale(base: SourceLevel, level: SourceLevel) -> tuple[float, float]:
     exact = base.columns / level.columns, base.rows / level.rows
     whole = round((exact[0] + exact[1]) / 2)
     if whole >= 1 and all(
-        abs(size / whole - coarse) <= 1
-        for size, coarse in ((base.columns, level.columns), (base.rows, level.rows))
+        abs(size / whole - coarse) <= 1 for size, coarse in ((base.columns, level.columns), (base.rows, level.rows))
     ):
         return float(whole), float(whole)
     return exact

@@ -84,13 +84,15 @@ class Metadata:
             stainings = [Staining(substances=_substances(text)) for text in _listed(stain)]
         identifier = slide.identifier or container_identifier
         try:
-            dataset = SlideDicomSchema().dump(Slide(identifier=identifier, samples=samples, stainings=stainings))
+            dataset: Dataset = SlideDicomSchema().dump(
+                Slide(identifier=identifier, samples=samples, stainings=stainings)
+            )
         except Exception as error:  # noqa: BLE001 (border: a foreign serialiser on a user's document)
             raise ConversionError(f"The metadata's slide cannot be written ({type(error).__name__})") from None
         for item in dataset.SpecimenDescriptionSequence:
             if not item.get("SpecimenUID"):
                 item.SpecimenUID = specimen_uid
-        return dataset  # type: ignore[no-any-return]
+        return dataset
 
     def _default_sample(self, container_identifier: str, specimen_uid: str) -> SlideSample:
         from pydicom.uid import UID
@@ -156,7 +158,7 @@ def _complete_samples(nested: dict[str, Any]) -> None:
 
 def _load(nested: dict[str, Any]) -> WsiMetadata:
     try:
-        return WsiMetadataJsonSchema().load(nested)  # type: ignore[no-any-return]
+        return WsiMetadataJsonSchema().load(nested)
     except Exception as error:  # noqa: BLE001 (border: a foreign parser on a user's document)
         messages = getattr(error, "messages", None)
         fields = ", ".join(sorted(set(_paths(messages)))) if isinstance(messages, dict) else ""

@@ -31,6 +31,8 @@ class ConversionOptions:
         Rows and columns of frames that are made here, where the source gives no reason for another size.
     build_levels
         Make the pyramid levels that the source lacks.
+    uniform_tiles
+        Encode levels anew whose tiles differ in size from the finest level's, for readers that want one size.
     seed
         Same source, options and seed give the same UIDs, so that a second attempt makes the same instances.
     scratch
@@ -52,6 +54,7 @@ class ConversionOptions:
     quality: int = 90
     tile_size: int = 512
     build_levels: bool = True
+    uniform_tiles: bool = False
     study_instance_uid: str | None = None
     series_instance_uid: str | None = None
     seed: str | None = None

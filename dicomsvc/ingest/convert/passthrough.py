@@ -245,9 +245,7 @@ class Passage:
         space = "RGB" if photometric == "RGB" else "YCBCR"
         horizontal, vertical = self._kind.sampling[0]
         name = {(2, 2): "420", (2, 1): "422"}.get((horizontal, vertical), "444") if self._kind.subsampled else "444"
-        return bytes(
-            imagecodecs.jpeg8_encode(image, level=95, colorspace="RGB", outcolorspace=space, subsampling=name)
-        )
+        return bytes(imagecodecs.jpeg8_encode(image, level=95, colorspace="RGB", outcolorspace=space, subsampling=name))
 
     def runs(self) -> Iterator[tuple[bytes, int]]:
         """Read tiles in runs: the items of some frames (PS3.5 A.4), and how many they are.

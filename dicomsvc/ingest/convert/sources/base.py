@@ -3,12 +3,12 @@
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+Pixels = npt.NDArray[np.unsignedinteger[Any]]
 """Decoded pixels, ``(rows, columns, samples)``; samples is 1 or 3 (RGB)."""
 
 Associated = Literal["label", "overview", "thumbnail"]

@@ -49,9 +49,7 @@ def open_slide(path: Path, _options: ConversionOptions) -> "OpenSlideSource":
     try:
         return OpenSlideSource(openslide.OpenSlide(str(path)))
     except openslide.OpenSlideError:
-        raise TruncatedSlide(
-            "The slide is cut short or damaged, or files that belong beside it are missing"
-        ) from None
+        raise TruncatedSlide("The slide is cut short or damaged, or files that belong beside it are missing") from None
 
 
 class OpenSlideSource(SlideDescription):
@@ -81,9 +79,7 @@ class OpenSlideSource(SlideDescription):
             properties=_properties(properties),
             icc_profile=_profile(slide),
             associated={
-                _NAMES[name]: partial(_picture, slide, name)
-                for name in slide.associated_images
-                if name in _NAMES
+                _NAMES[name]: partial(_picture, slide, name) for name in slide.associated_images if name in _NAMES
             },
         )
 
@@ -124,8 +120,8 @@ def _without_alpha(image: Pixels, background: Any) -> Pixels:
     if alpha.min() == 255:
         return colour
     weight = alpha[:, :, np.newaxis].astype(np.uint16)
-    mixed = (colour * weight + background * (255 - weight) + 127) // 255
-    return mixed.astype(np.uint8)
+    mixed: Pixels = ((colour * weight + background * (255 - weight) + 127) // 255).astype(np.uint8)
+    return mixed
 
 
 def _background(properties: Mapping[str, str]) -> tuple[int, int, int]:
@@ -188,7 +184,7 @@ def _acquired(properties: Mapping[str, str]) -> dt.datetime | None:
         ("mirax.GENERAL.SLIDE_CREATIONDATETIME", "%d/%m/%Y %H:%M:%S", 19),
     ):
         try:
-            return dt.datetime.strptime(properties[name][:length], pattern)  # noqa: DTZ007 (no zone is stated)
+            return dt.datetime.strptime(properties[name][:length], pattern)
         except (KeyError, ValueError):
             continue
     return None

@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,8 +33,13 @@ class ArrayLevel:
 class RowsLevel:
     """A level whose decoded rows lie in a temporary file."""
 
-    def __init__(self, shape: tuple[int, int, int], dtype: np.dtype[np.uint8] | np.dtype[np.uint16], tile_size: int,
-                 scratch: Path | None) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        dtype: np.dtype[np.unsignedinteger[Any]],
+        tile_size: int,
+        scratch: Path | None,
+    ) -> None:
         self.rows, self.columns, self._samples = shape
         self._dtype = dtype
         self._row_bytes = self.columns * self._samples * dtype.itemsize
@@ -50,7 +56,7 @@ class RowsLevel:
         OutOfResources
             When the scratch disk is full.
         """
-        data = memoryview(np.ascontiguousarray(rows)).cast("B")
+        data = np.ascontiguousarray(rows).data.cast("B")
         try:
             while data:
                 done = os.pwrite(self._file.fileno(), data, self._end)
@@ -76,7 +82,7 @@ class RowsLevel:
 def level_of_bands(
     bands: Iterator[Pixels],
     shape: tuple[int, int, int],
-    dtype: np.dtype[np.uint8] | np.dtype[np.uint16],
+    dtype: np.dtype[np.unsignedinteger[Any]],
     tile_size: int,
     scratch: Path | None,
 ) -> ArrayLevel | RowsLevel:

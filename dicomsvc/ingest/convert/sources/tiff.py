@@ -81,9 +81,7 @@ class TiffSource(SlideDescription):
             associated={name: partial(_picture, page, self._descriptor) for name, page in pages.associated.items()},
         )
 
-    def _levels(
-        self, pages: Pages, background: int, options: ConversionOptions
-    ) -> tuple[list[SourceLevel], int]:
+    def _levels(self, pages: Pages, background: int, options: ConversionOptions) -> tuple[list[SourceLevel], int]:
         if not pages.levels[0][0].is_tiled:
             level = _striped(pages.levels[0][0], self._descriptor, options)
             return [level], 1
@@ -200,4 +198,3 @@ def _picture(page: Any, descriptor: int) -> Pixels:
         return TiffLevel([plane], TileCache()).read(0, 0, 0, plane.columns, plane.rows)
     _check_striped(page, descriptor, _MAX_ASSOCIATED_PIXELS)
     return np.concatenate(list(_bands(page, descriptor)))
-

@@ -19,6 +19,14 @@ def open_slide(path: Path, options: ConversionOptions) -> SlideSource:
     check_directories(path)
     if vendor(path) in _OPENSLIDE_VENDORS:
         return open_with_openslide(path, options)
-    return TiffSource(path, options)
+    source = TiffSource(path, options)
+    if _needs_openslide(source):
+        source.close()
+        return open_with_openslide(path, options)
+    return source
 
 
+def _needs_openslide(source: TiffSource) -> bool:
+    """Aperio's older JPEG 2000 has YCbCr at half resolution, undeclared in the codestream."""
+    stored = source.levels[0].stored(0) if source.format == "aperio" else None
+    return stored is not None and stored.codec == "jpeg2000" and stored.colour == "ycbcr"

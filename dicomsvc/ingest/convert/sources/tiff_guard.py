@@ -9,7 +9,24 @@ from dicomsvc.errors import ConversionError, TruncatedSlide, UnknownSlideFormat
 
 _MAX_DIRECTORIES: Final = 4096
 _MAX_ENTRIES: Final = 4096
-_TYPE_BYTES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_TYPE_BYTES: Final = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+    17: 8,
+    18: 8,
+}
 _SUB_DIRECTORIES: Final = 330
 _NDPI_TAG: Final = 65420
 

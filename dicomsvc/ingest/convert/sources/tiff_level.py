@@ -96,7 +96,7 @@ class TiffPlane:
     @property
     def separate(self) -> bool:
         """Whether samples lie in planes of their own."""
-        return self.page.planarconfig == 2 and self.page.samplesperpixel > 1
+        return bool(self.page.planarconfig == 2 and self.page.samplesperpixel > 1)
 
     @property
     def lossless(self) -> bool:
@@ -168,7 +168,8 @@ def decode_segment(page: Any, data: bytes, index: int) -> Pixels:
         raise ConversionError(f"A part of the image cannot be decoded ({type(error).__name__})") from None
     if segment is None or segment.ndim != 4:
         raise ConversionError("A part of the image cannot be decoded")
-    return segment[0]  # type: ignore[no-any-return]
+    pixels: Pixels = segment[0]
+    return pixels
 
 
 def check_extent(offsets: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], size: int) -> None:

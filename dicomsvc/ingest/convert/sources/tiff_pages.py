@@ -146,7 +146,7 @@ def _belongs(page: Any, base: Any) -> bool:
     across, down = base.imagewidth / page.imagewidth, base.imagelength / page.imagelength
     # A coarse level's size is rounded, or padded to whole tiles.
     slack = _ASPECT_TOLERANCE + 2 / min(page.imagewidth, page.imagelength)
-    return abs(across - down) <= slack * max(across, down)
+    return bool(abs(across - down) <= slack * max(across, down))
 
 
 def _page(page: Any) -> Any:

@@ -70,6 +70,7 @@ def aperio_properties(description: str) -> tuple[tuple[float, float] | None, Pro
 
 def philips_properties(description: str, base: Properties) -> tuple[tuple[float, float] | None, Properties]:
     """Read a Philips description: XML whose attributes are named as in DICOM."""
+
     def find(name: str) -> str | None:
         found = re.search(rf'Name="{name}"[^>]*>([^<]*)<', description[:_DESCRIPTION_LIMIT])
         return found.group(1).strip() if found else None
@@ -87,9 +88,7 @@ def philips_properties(description: str, base: Properties) -> tuple[tuple[float,
     )
 
 
-def ome_properties(
-    document: str, base: Properties
-) -> tuple[tuple[float, float] | None, list[Channel], Properties]:
+def ome_properties(document: str, base: Properties) -> tuple[tuple[float, float] | None, list[Channel], Properties]:
     """Read OME-XML: the first image's pixel size and channels."""
     try:
         # Expat expands no external entity and limits amplification of internal ones.
@@ -166,7 +165,7 @@ def _number(text: str | None) -> float | None:
 
 def _when(text: str | None, pattern: str) -> dt.datetime | None:
     try:
-        return dt.datetime.strptime(text, pattern) if text else None  # noqa: DTZ007 (scanners state no zone)
+        return dt.datetime.strptime(text, pattern) if text else None
     except ValueError:
         return None
 
