@@ -37,8 +37,12 @@ TEXT_BYTES: Final = 1 << 20
 """Largest value of another VR that does."""
 _MEMO_ELEMENT = 256
 _MEMO_SEQUENCE = 512
-_MEMO_ENTRIES = 1 << 15
+_MEMO_BYTES = 1 << 24
+_MEMO_OVERHEAD = 250
+_MAX_ELEMENTS = 1 << 16
 _FLUSH_PIECES = 1 << 14
+_FLUSH_BYTES = 1 << 22
+_UNKNOWN_SEQUENCE_BYTES = 1 << 20
 _MAX_WARNINGS = 50
 _MAX_CONTEXTS = 64
 _MAX_PADDING = 1 << 20
@@ -97,7 +101,10 @@ class Walker:
         self._limit = max_header_bytes
         self._max_header_bytes = max_header_bytes
         self._out: list[str] = []
+        self._out_bytes = 0
         self._flushed = False
+        self._held = 0
+        self._memo_bytes = 0
         self._fault_tag = 0
         self._contexts: dict[tuple[bool, tuple[str, ...], str], _Context] = {}
 
@@ -145,6 +152,8 @@ class Walker:
             head = heads.get(key)
             if head is None:
                 self._check_limit(position)
+                if len(tags) > _MAX_ELEMENTS:
+                    raise NotParseable(f"a data set or item has more than {_MAX_ELEMENTS} elements")
                 head = context.encoding.head(key)
             tag = head.tag
             if tag <= last or seen is not None:
@@ -158,7 +167,7 @@ class Walker:
                     raise NotParseable(_CUT_SHORT)
                 element = data[position:stop]
                 text = memo.get(element)
-                out.append(self._plain(head, element, context) if text is None else text)
+                out.append(self._plain(head, element, scope) if text is None else text)
                 position = stop
             elif tag == ITEM_DELIMITER and delimited:
                 return position + 8
@@ -167,7 +176,7 @@ class Walker:
                 if scope.context is not context:
                     context = scope.context
                     heads, memo = context.encoding.heads, context.memo
-        if delimited:
+        if delimited or position > end:
             raise NotParseable("the data set is cut short inside an item")
         return position
 
@@ -185,8 +194,8 @@ class Walker:
         if position > self._limit:
             raise NotParseable(f"the data set without bulk data is larger than {self._max_header_bytes} bytes")
 
-    def _plain(self, head: Head, element: bytes, context: _Context) -> str:
-        vr = head.vr or "UN"
+    def _plain(self, head: Head, element: bytes, scope: _Scope) -> str:
+        context, vr = scope.context, head.vr or "UN"
         if vr == IMPLICIT_SIGNED:
             vr = context.signed
         self._fault_tag = head.tag
@@ -194,11 +203,24 @@ class Walker:
         text = f"{head.name}{element_text(vr, value, context.charset, context.encoding.endian, self._fault)},"
         if len(element) <= _MEMO_ELEMENT:
             self._remember(context, element, text)
+        self._relieve(len(text), scope)
         return text
 
+    def _relieve(self, size: int, scope: _Scope) -> None:
+        """Hand over what waits when, with `size` more, it is much."""
+        self._out_bytes += size
+        if self._out_bytes > _FLUSH_BYTES:
+            if not scope.depth:
+                self._settle()
+            elif not self._held:
+                self._flush()
+
     def _remember(self, context: _Context, element: bytes, text: str) -> None:
-        if len(context.memo) >= _MEMO_ENTRIES:
-            context.memo.clear()
+        self._memo_bytes += len(element) + len(text) + _MEMO_OVERHEAD
+        if self._memo_bytes > _MEMO_BYTES:
+            self._memo_bytes = 0
+            for each in self._contexts.values():
+                each.memo.clear()
         context.memo[element] = text
 
     def _special(self, head: Head, position: int, end: int, scope: _Scope) -> int:
@@ -223,12 +245,18 @@ class Walker:
             for piece in self._out:
                 self._attributes.add(0, piece)
         self._out.clear()
+        self._out_bytes = 0
         self._flushed = False
 
     def _flush(self) -> None:
-        """Hand over a part of a top level sequence that is too long to be kept as a whole."""
+        """Hand over a part of a top level sequence that is too long to be kept as a whole.
+
+        The last piece stays: an item's end takes the comma off it.
+        """
+        last = self._out.pop()
         self._builder.write("".join(self._out))
-        self._out.clear()
+        self._out[:] = (last,)
+        self._out_bytes = 0
         self._flushed = True
 
     def _element(self, head: Head, position: int, end: int, scope: _Scope) -> int:
@@ -299,6 +327,8 @@ class Walker:
         self._fault_tag = tag
         text = element_text(vr, raw, context.charset, context.encoding.endian, self._fault)
         self._out.append(f"{head.name}{text},")
+        if scope.depth:
+            self._relieve(len(text), scope)
         if tag == SPECIFIC_CHARACTER_SET:
             terms = tuple(term.strip(" \0") for term in raw.decode("latin-1").split("\\")[:16])
             scope.context = self._context(context.encoding, terms, context.signed)
@@ -318,20 +348,21 @@ class Walker:
             vr = dictionary_vr(tag) or "UN"
         if vr == IMPLICIT_SIGNED:
             vr = scope.context.signed
-        if vr != "SQ":
-            self._value(head, vr, value, stop, scope)
+        if vr != "SQ" or stop - value > _UNKNOWN_SEQUENCE_BYTES:
+            self._value(head, "UN" if vr == "SQ" else vr, value, stop, scope)
             return
         context = self._context(IMPLICIT_LITTLE, scope.context.charset.terms, scope.context.signed)
         pieces, bulk = len(self._out), len(self.bulk)
+        self._held += 1
         try:
             self._sequence(head, value, stop, True, scope, context)
         except NotParseable:
-            if self._flushed:
-                raise
             del self._out[pieces:]
             for path in list(self.bulk)[bulk:]:
                 del self.bulk[path]
             self._value(head, "UN", value, stop, scope)
+        finally:
+            self._held -= 1
 
     def _defined_sequence(self, head: Head, position: int, value: int, stop: int, scope: _Scope) -> None:
         context, out = scope.context, self._out
@@ -342,7 +373,11 @@ class Walker:
         text = context.memo.get(element)
         if text is None:
             pieces, bulk = len(out), len(self.bulk)
-            self._sequence(head, value, stop, True, scope, context)
+            self._held += 1
+            try:
+                self._sequence(head, value, stop, True, scope, context)
+            finally:
+                self._held -= 1
             text = "".join(out[pieces:])
             del out[pieces:]
             if len(self.bulk) == bulk:
@@ -368,17 +403,18 @@ class Walker:
             out.append(start)
             start = ",{"
             position = self._item(position, length, end, _Scope(context, scope.depth + 1, f"{path}{number}/"))
-            if not scope.depth and len(out) > _FLUSH_PIECES:
+            if len(out) > _FLUSH_PIECES and not self._held:
                 self._flush()
         else:
             if not defined:
                 raise NotParseable("the data set is cut short inside a sequence")
+        if position > end:
+            raise NotParseable("the data set is cut short inside a sequence")
         out.append("]}," if number else f'{head.name}{{"vr":"SQ"}},')
         return position
 
     def _item(self, position: int, length: int, end: int, scope: _Scope) -> int:
         out = self._out
-        pieces = len(out)
         self._check_limit(position)
         if length == UNDEFINED:
             position = self._elements(position, end, True, scope)
@@ -386,7 +422,7 @@ class Walker:
             raise NotParseable("the data set is cut short inside an item")
         else:
             position = self._elements(position, position + length, False, scope)
-        if len(out) > pieces:
+        if out[-1].endswith(","):
             out[-1] = out[-1][:-1]
         out.append("}")
         return position

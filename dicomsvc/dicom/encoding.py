@@ -22,6 +22,7 @@ _SHORT = (
     frozenset(("AE", "AS", "AT", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UI"))
     | frozenset(NUMERIC)
 ) - _LONG
+_PLAIN_BYTES = 4096
 _KNOWN_HEADS = 1 << 14
 
 
@@ -92,7 +93,7 @@ class Encoding:
 
     def _implicit(self, tag: int, length: int) -> Head:
         vr = None if tag >> 16 & 1 else dictionary_vr(tag) or "UN"
-        plain = vr is not None and vr != "SQ" and length <= (64 if vr in BINARY else 0xFFFF)
+        plain = vr is not None and vr != "SQ" and length <= (64 if vr in BINARY else _PLAIN_BYTES)
         return _head(tag, vr, 8, length, plain)
 
     def _explicit(self, tag: int, data: bytes) -> Head:

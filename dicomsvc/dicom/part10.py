@@ -14,7 +14,7 @@ from dicomsvc.dicom.frames import FrameIndex
 from dicomsvc.dicom.json import Metadata, MetadataBuilder
 from dicomsvc.dicom.pixels import check_no_pixels, index_frames
 from dicomsvc.dicom.uids import TRANSFER_SYNTAXES, TransferSyntax, is_storage_class, is_valid_uid
-from dicomsvc.errors import DicomsvcError, InvalidInstance, NotParseable, UnsupportedInstance
+from dicomsvc.errors import DicomsvcError, InvalidInstance, NotParseable, OutOfResources, UnsupportedInstance
 
 MAX_HEADER_BYTES: Final = 256 << 20
 _PREAMBLE = 128
@@ -71,8 +71,10 @@ def parse_instance(path: Path, *, max_header_bytes: int = MAX_HEADER_BYTES) -> I
     with path.open("rb") as file:
         try:
             return _parse(file.fileno(), max_header_bytes)
-        except (DicomsvcError, OSError, MemoryError):
+        except (DicomsvcError, OSError):
             raise
+        except MemoryError:
+            raise OutOfResources("not enough memory to parse the file") from None
         except Exception as error:  # noqa: BLE001 - the border of untrusted bytes
             # Neither the text nor the chain of a foreign exception: they may hold values.
             raise NotParseable(f"the file cannot be parsed ({type(error).__name__})") from None
