@@ -3,7 +3,7 @@
 Files go out byte for byte as they were stored, unless a client asks for Explicit VR Little Endian.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -104,7 +104,9 @@ def _location(root: str, record: InstanceRecord) -> str:
     return instance_url(root, record.study_instance_uid, record.series_instance_uid, record.sop_instance_uid)
 
 
-def ranged(request: Request, headers: dict[str, str], size: int, pieces: "partial[Iterator[bytes]]") -> Response:
+def ranged(
+    request: Request, headers: dict[str, str], size: int, pieces: Callable[[int, int], Iterator[bytes]]
+) -> Response:
     """Return the whole content of ``size`` bytes, or the part that the request's Range header names.
 
     ``pieces`` takes the offset of the first byte and the number of bytes.

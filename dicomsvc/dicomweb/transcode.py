@@ -11,7 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicomsvc.dicom.frames import FrameIndex
 from dicomsvc.dicomweb.resources import file_pieces
-from dicomsvc.errors import DamagedFile, NotAcceptable
+from dicomsvc.errors import DamagedFile, NotAcceptable, NotFound
 from dicomsvc.store import InstanceRecord, Store
 from dicomsvc.wsi.codecs import can_decode
 from dicomsvc.wsi.frame_reader import FrameReader, open_frames
@@ -65,13 +65,16 @@ def _frames(reader: FrameReader) -> Iterator[bytes]:
 
 def _rewritten(record: InstanceRecord, index: FrameIndex | None) -> bytes:
     """Return the file up to its pixel data."""
+    path = record.readable_path()
     try:
-        ds = pydicom.dcmread(record.readable_path(), stop_before_pixels=index is not None)
+        ds = pydicom.dcmread(path, stop_before_pixels=index is not None)
         if index is not None:
             _describe_native(ds, index)
         ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         stream = io.BytesIO()
         pydicom.dcmwrite(stream, ds, implicit_vr=False, little_endian=True, enforce_file_format=True)
+    except FileNotFoundError:
+        raise NotFound(f"instance {record.sop_instance_uid} was deleted") from None
     except Exception as error:  # noqa: BLE001 - border: pydicom raises whatever it likes about untrusted bytes
         raise DamagedFile(
             f"instance {record.sop_instance_uid} cannot be rewritten ({type(error).__name__}); ask for it as stored"

@@ -1,0 +1,10 @@
+"""DICOMweb (PS3.18): instances, metadata, frames and pictures out; instances in; searches.
+
+Every function returns routes for one service of the standard; `FrameApp` stands before the framework: frames are
+asked for by the thousand. Errors of `dicomsvc.errors` are raised and become statuses in the web room.
+"""
+
+from dicomsvc.dicomweb.frames import FrameApp
+from dicomsvc.dicomweb.wado import retrieve_routes
+
+__all__ = ["FrameApp", "retrieve_routes"]
