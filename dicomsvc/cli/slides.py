@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from dicomsvc.cli.context import DataOption, open_store, settings_for
 from dicomsvc.cli.output import JsonFlag, emit, progress_bar
 from dicomsvc.config import split_address
 from dicomsvc.errors import BadRequest
+
+if TYPE_CHECKING:
+    from dicomsvc.ingest.dimse import Peer
 
 MetadataOption = Annotated[
     Path | None, typer.Option("--metadata", help="JSON document with patient, study, specimen and stain; see the docs.")
@@ -51,11 +54,15 @@ def convert(
     from dicomsvc.ingest.convert import ConversionOptions, FolderSink, convert_slide
 
     settings_for()
-    options = ConversionOptions(metadata=read_metadata(metadata), mpp=mpp, deidentify=deidentify)
+    options = ConversionOptions(metadata=read_metadata(metadata) or {}, mpp=mpp, deidentify=deidentify)
     with progress_bar("converting") as report, FolderSink(out) as sink:
-        instances = convert_slide(slide, sink, options, lambda at: report(at.done, at.total, at.what))
-    text = "\n".join(f"{instance.path.name}  {instance.describe()}" for instance in instances)
-    emit([asdict(instance) for instance in instances], text, as_json=as_json)
+        instances = convert_slide(slide, sink, options, lambda at: report(at.done, at.total, at.stage))
+    lines = [
+        f"{instance.path.name}  {'/'.join(instance.image_type):38} {instance.columns:6} x {instance.rows:6}  "
+        f"{instance.frames:6} frames, {'as in the slide' if instance.as_stored else 'encoded'}"
+        for instance in instances
+    ]
+    emit([asdict(instance) for instance in instances], "\n".join(lines), as_json=as_json)
 
 
 def import_paths(
@@ -91,19 +98,19 @@ def send(
     as_json: JsonFlag = False,
 ) -> None:
     """Send DICOM files to a peer with C-STORE."""
-    from dicomsvc.ingest.dimse.client import send_files
+    from dicomsvc.ingest.dimse import send_files
 
     settings_for()
-    host, port = _address(peer)
-    files = [
-        file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path]) if file.is_file()
-    ]
+    files = [file for path in paths for file in _files_below(path)]
     with progress_bar("sending") as report:
-        results = send_files(files, host, port, called=called, calling=calling, progress=report)
-    failed = [result for result in results if not result.succeeded]
-    lines = [f"{result.path}: {result.message} (0x{result.status:04X})" for result in failed]
+        results = []
+        for result in send_files(files, _peer(peer, called, calling)):
+            results.append(result)
+            report(len(results), len(files))
+    failed = [result for result in results if not result.ok]
+    lines = [f"{result.path}: {result.message or 'refused'} {_status(result.status)}" for result in failed]
     lines.append(f"{len(results) - len(failed)} of {len(results)} files stored by {called}@{peer}")
-    emit([asdict(result) for result in results], "\n".join(lines), as_json=as_json)
+    emit([{**asdict(result), "ok": result.ok} for result in results], "\n".join(lines), as_json=as_json)
     if failed:
         raise typer.Exit(1)
 
@@ -115,16 +122,26 @@ def echo(
     as_json: JsonFlag = False,
 ) -> None:
     """Ask a peer whether it answers (C-ECHO)."""
-    from dicomsvc.ingest.dimse.client import echo as ask
+    from dicomsvc.ingest.dimse import echo as ask
 
     settings_for()
-    host, port = _address(peer)
-    seconds = ask(host, port, called=called, calling=calling)
+    seconds = ask(_peer(peer, called, calling))
     emit({"seconds": seconds}, f"{called}@{peer} answers in {seconds * 1000:.0f} ms", as_json=as_json)
 
 
-def _address(peer: str) -> tuple[str, int]:
+def _files_below(path: Path) -> list[Path]:
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+
+
+def _status(status: int | None) -> str:
+    return "" if status is None else f"(0x{status:04X})"
+
+
+def _peer(address: str, called: str, calling: str) -> "Peer":
+    from dicomsvc.ingest.dimse import Peer
+
     try:
-        return split_address(peer)
+        host, port = split_address(address)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    return Peer(host, port, called_ae_title=called, calling_ae_title=calling)
