@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.routing import Router
 
 from dicomsvc.dicomweb import FrameApp, retrieve_routes
 from dicomsvc.errors import DicomsvcError
@@ -27,7 +27,7 @@ def store_files(store: Store, contents: Iterable[bytes]) -> list[Stored]:
 @contextmanager
 def serving(store: Store) -> Iterator[str]:
     """Serve the store on a random port of loopback; yields the DICOMweb root."""
-    app = Starlette(routes=retrieve_routes(store, store.settings))
+    app = Router(retrieve_routes(store, store.settings))
     frames = FrameApp(store, store.settings)
 
     async def gate(scope, receive, send):
