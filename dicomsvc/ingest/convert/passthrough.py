@@ -6,6 +6,7 @@ Only what a complete stream lacks is added: a TIFF's JPEGTables and, for red-gre
 import os
 import struct
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
@@ -250,14 +251,21 @@ class Passage:
     def runs(self) -> Iterator[tuple[bytes, int]]:
         """Read tiles in runs: the items of some frames (PS3.5 A.4), and how many they are.
 
+        The next run is read in a thread while the caller writes this one.
+
         Raises
         ------
         TileMismatch
             When a tile turns out to be of another kind; what was read so far is then of no use.
         """
-        for channel, tiles in enumerate(self._channels):
-            for start, stop in _runs(tiles):
-                yield self._items(channel, start, stop), stop - start
+        runs = [(channel, start, stop) for channel, tiles in enumerate(self._channels) for start, stop in _runs(tiles)]
+        with ThreadPoolExecutor(1, thread_name_prefix="splice") as reader:
+            following = reader.submit(self._items, *runs[0])
+            for index, (_, start, stop) in enumerate(runs):
+                items = following.result()
+                if index + 1 < len(runs):
+                    following = reader.submit(self._items, *runs[index + 1])
+                yield items, stop - start
 
     def _items(self, channel: int, start: int, stop: int) -> bytes:
         tiles = self._channels[channel]
