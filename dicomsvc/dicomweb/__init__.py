@@ -5,6 +5,8 @@ asked for by the thousand. Errors of `dicomsvc.errors` are raised and become sta
 """
 
 from dicomsvc.dicomweb.frames import FrameApp
+from dicomsvc.dicomweb.search import search_routes
+from dicomsvc.dicomweb.store import store_routes
 from dicomsvc.dicomweb.wado import retrieve_routes
 
-__all__ = ["FrameApp", "retrieve_routes"]
+__all__ = ["FrameApp", "retrieve_routes", "search_routes", "store_routes"]
