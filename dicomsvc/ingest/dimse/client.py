@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pydicom.filereader import read_dataset
+from pydicom.uid import UID
 from pynetdicom.dsutils import split_dataset
 
 from dicomsvc.errors import NotParseable
@@ -22,6 +24,7 @@ from dicomsvc.ingest.dimse.services import VERIFICATION
 
 _MAX_CONTEXTS: Final = 128
 _MAX_MESSAGE_ID: Final = 0xFFFF
+_SOP_INSTANCE_UID: Final = 0x00080018
 _PIECE_BYTES: Final = 1 << 18
 _NO_PROGRESS: Final = 2
 """Associations in a row that brought no file across, before the rest is given up."""
@@ -166,14 +169,12 @@ def _read_head(path: Path) -> _Outgoing:
     size = path.stat().st_size
     try:
         meta, offset = split_dataset(path)
-        head = _Outgoing(
-            path,
+        syntax = UID(meta.TransferSyntaxUID)
+        sop_class_uid, sop_instance_uid = _sop_uids(path, offset, syntax) or (
             str(meta.MediaStorageSOPClassUID),
             str(meta.MediaStorageSOPInstanceUID),
-            str(meta.TransferSyntaxUID),
-            offset,
-            size,
         )
+        head = _Outgoing(path, sop_class_uid, sop_instance_uid, str(syntax), offset, size)
     except OSError:
         raise
     except Exception as error:
@@ -181,3 +182,18 @@ def _read_head(path: Path) -> _Outgoing:
     if offset >= size:
         raise NotParseable("it has no data set")
     return head
+
+
+def _sop_uids(path: Path, offset: int, syntax: UID) -> tuple[str, str] | None:
+    """Return the data set's SOP Class and Instance UID, which receivers compare with the request's."""
+    if syntax.is_deflated:
+        return None
+    with path.open("rb") as file:
+        file.seek(offset)
+        ds = read_dataset(
+            file,
+            syntax.is_implicit_VR,
+            syntax.is_little_endian,
+            stop_when=lambda tag, vr, length: tag > _SOP_INSTANCE_UID,
+        )
+    return str(ds.SOPClassUID), str(ds.SOPInstanceUID)
