@@ -1,5 +1,5 @@
-"""Slides on their way in: by C-STORE (`dimse`), as vendor files (`convert`), by import, upload and watched folder.
+"""Ways in: C-STORE (`dimse`), vendor slides (`convert`), files, uploads, watched folders.
 
-Everything ends at the one door of the store. Rules: PS3.4 B, PS3.7, PS3.8 (network), PS3.3 A.32.8 (VL Whole Slide
-Microscopy Image), PS3.10 (files, DICOMDIR).
+Files become work items (`handlers.HANDLERS` does them); what comes out enters the store by its one door. Rules: PS3.4 B
+and PS3.7 for the network, PS3.3 A.32.8 for what slides become, PS3.10 for files and DICOMDIR.
 """

@@ -56,6 +56,14 @@ def recall(connection: Connection, delivery: int | None) -> bool:
     return found is None
 
 
+def living_workers(connection: Connection, seconds: float) -> int:
+    """Return how many workers gave a sign of life within this time."""
+    statement = text(
+        "SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - make_interval(secs => :seconds)"
+    )
+    return int(connection.execute(statement, {"seconds": seconds}).scalar_one())
+
+
 _LOST = text(
     """
     SELECT job.id, job.args->>'uid' AS uid

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from dicomsvc.dicom.uids import new_uid
 from dicomsvc.errors import BadRequest, Conflict, NotFound
-from dicomsvc.jobs.delivery import deliver, recall
+from dicomsvc.jobs.delivery import deliver, living_workers, recall
 from dicomsvc.jobs.items import Priority, State, WorkItem, from_row
 from dicomsvc.jobs.table import work_item
 from dicomsvc.store.database import database_errors
@@ -171,6 +171,11 @@ class Jobs:
             key=f"retry:{uid}",
             retry_of=uid,
         )
+
+    def has_workers(self, seconds: float = 30) -> bool:
+        """Whether any worker gave a sign of life within this time."""
+        with database_errors(), self._engine.connect() as connection:
+            return living_workers(connection, seconds) > 0
 
     def watch(
         self, uids: Iterable[str], *, every_seconds: float = 0.5, timeout_seconds: float | None = None
