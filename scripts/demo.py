@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ REPOSITORY = Path(__file__).parents[1]
 SLIDE = REPOSITORY / "tests" / "data" / "CMU-1-Small-Region.svs"
 FOLDER = REPOSITORY / "demo"
 DICOMSVC = (sys.executable, "-m", "dicomsvc")
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 def step(text: str) -> None:
@@ -77,6 +78,8 @@ def show_slide(client: DICOMwebClient, study_uid: str, name: str) -> None:
 
 def main() -> None:
     started = time.monotonic()
+    # pydicom remarks on each bulk data element that metadata only points to, as it should.
+    warnings.filterwarnings("ignore", message="No bulk data URI handler")
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
     step("The service starts: its own PostgreSQL, HTTP, DICOM, a worker")
@@ -111,7 +114,7 @@ def main() -> None:
         service.terminate()
         service.wait(60)
     console.print(
-        f"\n[bold green]Done in {time.monotonic() - started:.0f} s.[/] The pictures and the store are in demo/. To go on:\n"
+        f"\n[bold green]Done in {time.monotonic() - started:.0f} s.[/] Pictures and store are in demo/. To go on:\n"
         "  dicomsvc serve --data demo/data    then point a DICOMweb viewer at http://127.0.0.1:8080/dicomweb\n"
         "  make serve                         a service with an empty store in ./data\n"
         "  http://127.0.0.1:8080/docs         the API of ours, to try"

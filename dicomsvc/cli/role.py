@@ -1,15 +1,13 @@
-"""The process of one role: ``python -m dicomsvc.cli.role web|dimse|worker``, started by the supervisor."""
+"""What the process of each role does."""
 
 import logging
-import sys
 import threading
 import time
 from collections.abc import Callable
 
 from dicomsvc.config import Settings
 from dicomsvc.errors import ConfigurationError, DicomsvcError
-from dicomsvc.logs import configure_logging
-from dicomsvc.service.child import EXIT_CONFIGURATION, receive_settings, say_ready, stop_event
+from dicomsvc.service.child import stop_event
 from dicomsvc.service.heartbeat import Heartbeat
 from dicomsvc.store import Store
 
@@ -102,18 +100,3 @@ def _sweep_now_and_then(store: Store) -> None:
             store.sweep()
         except DicomsvcError as error:
             _log.warning("sweep: %s", error)
-
-
-def main() -> int:
-    settings = receive_settings()
-    configure_logging(settings.log_level, as_json=settings.log_json)
-    try:
-        run_role(sys.argv[1], settings, say_ready)
-    except DicomsvcError as error:
-        _log.error("%s: %s", sys.argv[1], error)
-        return EXIT_CONFIGURATION
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

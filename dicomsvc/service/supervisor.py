@@ -75,7 +75,7 @@ class Supervisor:
 
     def _start(self, role: str, pause_seconds: float = 1.0) -> None:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", "dicomsvc.cli.role", role],
+            [sys.executable, "-m", "dicomsvc.cli.role_process", role],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
