@@ -4,7 +4,6 @@ The walk writes DICOM JSON text piece by piece. Elements and short sequences tha
 converted once: most of the per-frame functional groups of a slide are such repetitions.
 """
 
-from dataclasses import dataclass, field
 from mmap import mmap
 from typing import Final
 
@@ -24,8 +23,9 @@ from dicomsvc.dicom.encoding import (
     Encoding,
     Head,
 )
-from dicomsvc.dicom.fragments import Fragments, walk_fragments
+from dicomsvc.dicom.fragments import walk_fragments
 from dicomsvc.dicom.json import CUT, BulkRange, MetadataBuilder
+from dicomsvc.dicom.scope import Context, PixelElement, Scope
 from dicomsvc.dicom.values import BINARY, element_text
 from dicomsvc.errors import NotParseable
 
@@ -47,38 +47,6 @@ _MAX_WARNINGS = 50
 _MAX_CONTEXTS = 64
 _MAX_PADDING = 1 << 20
 _CUT_SHORT = "the data set is cut short inside an element"
-
-
-@dataclass(frozen=True, slots=True)
-class PixelElement:
-    """The pixel data element of the data set."""
-
-    tag: int
-    offset: int
-    length: int
-    fragments: Fragments | None
-
-
-class _Context:
-    """What the meaning of an element's bytes depends on, with the texts already made under it."""
-
-    __slots__ = ("charset", "encoding", "memo", "signed")
-
-    def __init__(self, encoding: Encoding, charset: CharacterSet, signed: str) -> None:
-        self.encoding = encoding
-        self.charset = charset
-        self.signed = signed
-        self.memo: dict[bytes, str] = {}
-
-
-@dataclass(slots=True)
-class _Scope:
-    """The data set (depth 0) or item that is being walked."""
-
-    context: _Context
-    depth: int = 0
-    path: str = ""
-    creators: dict[int, str] = field(default_factory=dict)
 
 
 class Walker:
@@ -106,7 +74,7 @@ class Walker:
         self._held = 0
         self._memo_bytes = 0
         self._fault_tag = 0
-        self._contexts: dict[tuple[bool, tuple[str, ...], str], _Context] = {}
+        self._contexts: dict[tuple[bool, tuple[str, ...], str], Context] = {}
 
     def warn(self, text: str) -> None:
         """Note a fault that does not stop us; the text holds no values."""
@@ -122,24 +90,24 @@ class Walker:
             When its structure is broken or cut short, or it is deeper or larger than the limits.
         """
         self._limit = position + self._max_header_bytes
-        scope = _Scope(self._context(encoding, (), "US"))
+        scope = Scope(self._context(encoding, (), "US"))
         self._elements(position, len(self._data), False, scope)
         self._settle()
 
     def _fault(self, text: str) -> None:
         self.warn(f"{label(self._fault_tag)}: {text}")
 
-    def _context(self, encoding: Encoding, terms: tuple[str, ...], signed: str) -> _Context:
+    def _context(self, encoding: Encoding, terms: tuple[str, ...], signed: str) -> Context:
         key = (encoding.implicit, terms, signed)
         found = self._contexts.get(key)
         if found is None:
             if len(self._contexts) >= _MAX_CONTEXTS:
                 self._contexts.clear()
-            found = _Context(encoding, CharacterSet(terms, self._fault), signed)
+            found = Context(encoding, CharacterSet(terms, self._fault), signed)
             self._contexts[key] = found
         return found
 
-    def _elements(self, position: int, end: int, delimited: bool, scope: _Scope) -> int:
+    def _elements(self, position: int, end: int, delimited: bool, scope: Scope) -> int:
         """Walk elements up to `end`, or to the item delimiter that stands before it; return where they end."""
         data, out = self._data, self._out
         context = scope.context
@@ -194,7 +162,7 @@ class Walker:
         if position > self._limit:
             raise NotParseable(f"the data set without bulk data is larger than {self._max_header_bytes} bytes")
 
-    def _plain(self, head: Head, element: bytes, scope: _Scope) -> str:
+    def _plain(self, head: Head, element: bytes, scope: Scope) -> str:
         context, vr = scope.context, head.vr or "UN"
         if vr == IMPLICIT_SIGNED:
             vr = context.signed
@@ -206,7 +174,7 @@ class Walker:
         self._relieve(len(text), scope)
         return text
 
-    def _relieve(self, size: int, scope: _Scope) -> None:
+    def _relieve(self, size: int, scope: Scope) -> None:
         """Hand over what waits when, with `size` more, it is much."""
         self._out_bytes += size
         if self._out_bytes > _FLUSH_BYTES:
@@ -215,7 +183,7 @@ class Walker:
             elif not self._held:
                 self._flush()
 
-    def _remember(self, context: _Context, element: bytes, text: str) -> None:
+    def _remember(self, context: Context, element: bytes, text: str) -> None:
         self._memo_bytes += len(element) + len(text) + _MEMO_OVERHEAD
         if self._memo_bytes > _MEMO_BYTES:
             self._memo_bytes = 0
@@ -223,7 +191,7 @@ class Walker:
                 each.memo.clear()
         context.memo[element] = text
 
-    def _special(self, head: Head, position: int, end: int, scope: _Scope) -> int:
+    def _special(self, head: Head, position: int, end: int, scope: Scope) -> int:
         """Take an element that is not plain; return where it ends."""
         self._check_limit(position)
         if scope.depth:
@@ -259,7 +227,7 @@ class Walker:
         self._out_bytes = 0
         self._flushed = True
 
-    def _element(self, head: Head, position: int, end: int, scope: _Scope) -> int:
+    def _element(self, head: Head, position: int, end: int, scope: Scope) -> int:
         tag, value = head.tag, position + head.header
         encoding = scope.context.encoding
         length = head.length
@@ -296,7 +264,7 @@ class Walker:
         self.warn("the data set is followed by padding that is no element")
         return end
 
-    def _undefined(self, head: Head, vr: str, value: int, end: int, scope: _Scope) -> int:
+    def _undefined(self, head: Head, vr: str, value: int, end: int, scope: Scope) -> int:
         if vr == "SQ":
             return self._sequence(head, value, end, False, scope, scope.context)
         if vr == "UN":
@@ -317,7 +285,7 @@ class Walker:
             self.warn("there is more than one pixel data element")
         self.pixels = element
 
-    def _value(self, head: Head, vr: str, value: int, stop: int, scope: _Scope) -> None:
+    def _value(self, head: Head, vr: str, value: int, stop: int, scope: Scope) -> None:
         size = stop - value
         if size > (INLINE_BYTES if vr in BINARY else TEXT_BYTES) or (head.tag in OFFSET_TABLES and not scope.depth):
             self._bulk_value(head, vr, BulkRange(value, size, vr), scope)
@@ -339,7 +307,7 @@ class Walker:
             creator = raw[:64].decode("latin-1").strip(" \0")
             scope.creators[tag >> 16 << 8 | tag & 0xFF] = creator
 
-    def _unknown(self, head: Head, value: int, stop: int, scope: _Scope) -> None:
+    def _unknown(self, head: Head, value: int, stop: int, scope: Scope) -> None:
         """Take a UN value as what the dictionaries know it to be (PS3.5 6.2.2), else as it is."""
         tag = head.tag
         if tag >> 16 & 1:
@@ -364,7 +332,7 @@ class Walker:
         finally:
             self._held -= 1
 
-    def _defined_sequence(self, head: Head, position: int, value: int, stop: int, scope: _Scope) -> None:
+    def _defined_sequence(self, head: Head, position: int, value: int, stop: int, scope: Scope) -> None:
         context, out = scope.context, self._out
         if stop - value > _MEMO_SEQUENCE or not scope.depth:
             self._sequence(head, value, stop, True, scope, context)
@@ -384,7 +352,7 @@ class Walker:
                 self._remember(context, element, text)
         out.append(text)
 
-    def _sequence(self, head: Head, position: int, end: int, defined: bool, scope: _Scope, context: _Context) -> int:
+    def _sequence(self, head: Head, position: int, end: int, defined: bool, scope: Scope, context: Context) -> int:
         """Walk the items up to `end`, or to the sequence delimiter that stands before it; return where they end."""
         if scope.depth >= MAX_DEPTH:
             raise NotParseable(f"sequences are nested more than {MAX_DEPTH} deep")
@@ -402,7 +370,7 @@ class Walker:
             number += 1
             out.append(start)
             start = ",{"
-            position = self._item(position, length, end, _Scope(context, scope.depth + 1, f"{path}{number}/"))
+            position = self._item(position, length, end, Scope(context, scope.depth + 1, f"{path}{number}/"))
             if len(out) > _FLUSH_PIECES and not self._held:
                 self._flush()
         else:
@@ -413,7 +381,7 @@ class Walker:
         out.append("]}," if number else f'{head.name}{{"vr":"SQ"}},')
         return position
 
-    def _item(self, position: int, length: int, end: int, scope: _Scope) -> int:
+    def _item(self, position: int, length: int, end: int, scope: Scope) -> int:
         out = self._out
         self._check_limit(position)
         if length == UNDEFINED:
@@ -427,7 +395,7 @@ class Walker:
         out.append("}")
         return position
 
-    def _bulk_value(self, head: Head, vr: str, where: BulkRange, scope: _Scope) -> None:
+    def _bulk_value(self, head: Head, vr: str, where: BulkRange, scope: Scope) -> None:
         path = f"{scope.path}{head.tag:08X}"
         if len(self.bulk) >= MAX_BULK_VALUES:
             raise NotParseable(f"the data set has more than {MAX_BULK_VALUES} bulk values")

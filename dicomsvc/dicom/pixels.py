@@ -4,11 +4,11 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dicomsvc.dicom.elements import PixelElement
 from dicomsvc.dicom.fragments import MAX_TABLE_BYTES
 from dicomsvc.dicom.frames import FrameIndex, PixelDescription, index_encapsulated, index_native
 from dicomsvc.dicom.json import BulkRange
 from dicomsvc.dicom.offset_tables import frame_starts
+from dicomsvc.dicom.scope import PixelElement
 from dicomsvc.dicom.uids import TransferSyntax
 from dicomsvc.errors import InvalidInstance
 
