@@ -89,7 +89,7 @@ def test_an_unknown_calling_title_is_rejected(serve: Serve) -> None:
     server = serve(calling_ae_titles=("SCANNER",))
     assert rejection_of(server, associate_request(calling="OTHER")) == pdu.CALLING_AE_TITLE_NOT_RECOGNIZED
     echo(Peer("127.0.0.1", server.port, calling_ae_title="SCANNER"))
-    assert server.counters.snapshot().rejected == {3: 1}
+    assert server.counts().rejected == {3: 1}
 
 
 def test_one_association_too_many_is_rejected_at_once_and_others_go_on(serve: Serve) -> None:
@@ -104,7 +104,7 @@ def test_one_association_too_many_is_rejected_at_once_and_others_go_on(serve: Se
         assert first.response().status == 0
         second.send(pdu.encode_release_request())
         assert second.read_pdu()[0] == pdu.A_RELEASE_RP
-        assert eventually(lambda: server.counters.snapshot().associations_open == 1)
+        assert eventually(lambda: server.counts().associations_open == 1)
         assert_echo_within_a_second(server)
 
 
@@ -127,7 +127,7 @@ def test_an_association_that_falls_silent_is_aborted_and_counted_out(serve: Serv
     with wire(server.port) as peer:
         peer.associate()
         assert peer.read_pdu()[0] == pdu.A_ABORT
-        assert eventually(lambda: server.counters.snapshot().associations_open == 0)
+        assert eventually(lambda: server.counts().associations_open == 0)
 
 
 def test_a_pdu_that_drips_is_cut_off_at_its_deadline(serve: Serve) -> None:
@@ -211,10 +211,15 @@ def test_a_transfer_broken_off_leaves_nothing_behind(serve: Serve, store: Store,
         if ending != "silence":
             assert eventually(lambda: not spooled(store)), point
     assert eventually(lambda: not spooled(store), 2 + PDU_TIMEOUT)
-    assert eventually(lambda: server.counters.snapshot().associations_open == 0, 4)
-    assert server.counters.snapshot().stored == 0
+    assert eventually(lambda: server.counts().associations_open == 0, 4)
+    assert server.counts().stored == 0
     for peer in peers:
         peer.close()
+
+
+def test_an_address_in_use_is_the_caller_s_to_handle(serve: Serve) -> None:
+    with pytest.raises(OSError, match="in use"):
+        serve(bind=f"127.0.0.1:{serve().port}")
 
 
 def test_what_is_no_dicom_is_answered_with_an_abort(serve: Serve) -> None:
@@ -293,7 +298,7 @@ def test_hundreds_of_damaged_streams_harm_nobody(serve: Serve, store: Store) -> 
         time.sleep(0.1)
     for attacker in attackers:
         attacker.join()
-    assert eventually(lambda: not spooled(store) and server.counters.snapshot().associations_open == 0)
+    assert eventually(lambda: not spooled(store) and server.counts().associations_open == 0)
     assert psutil.Process().memory_info().rss - before < 100 << 20
     assert_echo_within_a_second(server)
 

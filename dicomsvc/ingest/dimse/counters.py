@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -73,3 +74,21 @@ class Counters:
                 Counter(counts.failed),
                 counts.bytes_received,
             )
+
+
+def metrics(counts: Counts) -> Mapping[str, float]:
+    """Return the figures by metric name with its labels, as `dicomsvc.service` reports them."""
+    named: dict[str, float] = {
+        "dicomsvc_dimse_connections_total": counts.connections,
+        "dicomsvc_dimse_associations_total": counts.associations,
+        "dicomsvc_dimse_associations_open": counts.associations_open,
+        "dicomsvc_dimse_aborted_total": counts.aborted,
+        "dicomsvc_dimse_stored_total": counts.stored,
+        "dicomsvc_dimse_stored_with_warnings_total": counts.stored_with_warnings,
+        "dicomsvc_dimse_received_bytes_total": counts.bytes_received,
+    }
+    for reason, count in counts.rejected.items():
+        named[f'dicomsvc_dimse_rejected_total{{reason="{reason}"}}'] = count
+    for status, count in counts.failed.items():
+        named[f'dicomsvc_dimse_failed_total{{status="0x{status:04X}"}}'] = count
+    return named

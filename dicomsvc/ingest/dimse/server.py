@@ -5,12 +5,12 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from dicomsvc.config import DimseSettings, split_address
-from dicomsvc.errors import ConfigurationError
 from dicomsvc.ingest.dimse.acceptor import Connection, Node
-from dicomsvc.ingest.dimse.counters import Counters
+from dicomsvc.ingest.dimse.counters import Counters, Counts, metrics
 from dicomsvc.store import Store
 
 _log = logging.getLogger(__name__)
@@ -31,9 +31,9 @@ class DimseServer:
     """
 
     def __init__(self, settings: DimseSettings, store: Store, *, tls: ssl.SSLContext | None = None) -> None:
-        self.counters = Counters()
+        self._counters = Counters()
         self._settings = settings
-        self._node = Node(settings, store, self.counters, self._admit, self._is_stopping, tls)
+        self._node = Node(settings, store, self._counters, self._admit, self._is_stopping, tls)
         self._listener: socket.socket | None = None
         self._accepting: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -51,22 +51,25 @@ class DimseServer:
         port: int = self._listener.getsockname()[1]
         return port
 
+    def counts(self) -> Counts:
+        """Return what was counted since the start."""
+        return self._counters.snapshot()
+
+    def counters(self) -> Mapping[str, float]:
+        """Return what was counted, by metric name."""
+        return metrics(self.counts())
+
     def start(self) -> None:
         """Listen, and serve in the background.
 
         Raises
         ------
-        ConfigurationError
-            When the address cannot be listened on.
+        OSError
+            When the address cannot be listened on, for instance since another program does.
         """
         host, port = split_address(self._settings.bind)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
-            self._listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-        except OSError as error:
-            raise ConfigurationError(
-                f"dimse.bind: {self._settings.bind} cannot be listened on: {error.strerror}"
-            ) from error
+        self._listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
         self._listener.settimeout(_ACCEPT_TICK_SECONDS)
         self._accepting = threading.Thread(target=self._accept_all, name="dimse-accept", daemon=True)
         self._accepting.start()
@@ -106,7 +109,7 @@ class DimseServer:
             self._serve(accepted, str(address[0]))
 
     def _serve(self, accepted: socket.socket, address: str) -> None:
-        self.counters.connected()
+        self._counters.connected()
         connection = Connection(self._node, accepted, address)
         with self._changed:
             if self._open >= self._settings.max_associations + 2 * _MOST_WAITING:
