@@ -39,7 +39,7 @@ class Rendering:
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class Framing:
     """A source rectangle within an image of some size, and the size of the picture made of it."""
 
     x: int
@@ -111,7 +111,7 @@ def _finite(name: str, text: str) -> float:
     return value
 
 
-def frame_picture(viewport: Viewport, columns: int, rows: int) -> Frame:
+def frame_picture(viewport: Viewport, columns: int, rows: int) -> Framing:
     """Fit the source rectangle of an image of ``columns`` x ``rows`` into the viewport, its proportions kept.
 
     Raises
@@ -127,7 +127,7 @@ def frame_picture(viewport: Viewport, columns: int, rows: int) -> Frame:
     width = max(1, min(columns - x, math.ceil(asked_width)))
     height = max(1, min(rows - y, math.ceil(asked_height)))
     scale = min(viewport.width / width, viewport.height / height)
-    return Frame(
+    return Framing(
         x=x,
         y=y,
         width=width,

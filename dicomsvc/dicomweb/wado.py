@@ -5,6 +5,7 @@ from starlette.routing import BaseRoute
 from dicomsvc.config import Settings
 from dicomsvc.dicomweb.bulkdata import RetrieveBulkData
 from dicomsvc.dicomweb.metadata import RetrieveMetadata
+from dicomsvc.dicomweb.rendered import RetrieveRendered
 from dicomsvc.dicomweb.retrieve import Retrieve
 from dicomsvc.store import Store
 
@@ -14,5 +15,6 @@ def retrieve_routes(store: Store, settings: Settings) -> list[BaseRoute]:
     return [
         *RetrieveMetadata(store, settings).routes(),
         *RetrieveBulkData(store, settings).routes(),
+        *RetrieveRendered(store, settings).routes(),
         *Retrieve(store, settings).routes(),
     ]
