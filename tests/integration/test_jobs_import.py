@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -110,7 +111,9 @@ def test_a_conversion_repeated_after_its_commit_makes_one_result(store: Store, c
     assert len(store.instances.find(first.outputs["study_instance_uid"])) == len(first.outputs["sop_instance_uids"])
 
 
-def _kill_children_after(seconds: float) -> None:
+def _kill_children_after(jobs: Jobs, uid: str, seconds: float) -> None:
+    while jobs.get(uid).state is State.SCHEDULED:
+        time.sleep(0.01)
     time.sleep(seconds)
     for process in psutil.Process().children(recursive=True):
         if "spawn_main" in " ".join(process.cmdline()):
@@ -119,14 +122,12 @@ def _kill_children_after(seconds: float) -> None:
 
 @pytest.mark.slow
 def test_a_conversion_killed_at_any_moment_makes_one_result(store: Store, cmu_small_region: Path) -> None:
-    import threading
-
     jobs = Jobs(store.engine)
     settings = store.settings.model_copy(update={"jobs": store.settings.jobs.model_copy(update={"attempts": 9})})
     for delay in (0.05, 0.1, 0.2, 0.3, 0.4):
         [item] = submit_import(jobs, [cmu_small_region], {}, "tester")
         worker = Worker(settings, store.engine, HANDLERS, patience=Patience(retry=0.1))
-        killer = threading.Thread(target=lambda: (_until_running(jobs, item.uid), _kill_children_after(delay)))
+        killer = threading.Thread(target=_kill_children_after, args=(jobs, item.uid, delay))
         thread = threading.Thread(target=worker.run)
         thread.start()
         killer.start()
@@ -138,8 +139,3 @@ def test_a_conversion_killed_at_any_moment_makes_one_result(store: Store, cmu_sm
         records = store.instances.find(done.outputs["study_instance_uid"])
         assert len(records) == len(done.outputs["sop_instance_uids"])
     assert store.verify().sound
-
-
-def _until_running(jobs: Jobs, uid: str) -> None:
-    while jobs.get(uid).state is State.SCHEDULED:
-        time.sleep(0.01)
