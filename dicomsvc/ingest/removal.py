@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dicomsvc.errors import Conflict, DicomsvcError, NotFound
 from dicomsvc.ingest.uploads import Upload, Uploads
-from dicomsvc.jobs import Jobs, WorkItem
+from dicomsvc.jobs import Jobs
 from dicomsvc.store import Store
 
 _log = logging.getLogger(__name__)
@@ -87,18 +87,12 @@ def _is_over(uploads: Uploads, jobs: Jobs, upload: Upload, age_seconds: float, k
         item = None
     if item is None:
         return age_seconds > keep_seconds
-    chain = _with_retries_and_children(jobs, item)
-    if not all(each.final for each in chain):
+    while (again := jobs.find_key(f"retry:{item.uid}")) is not None:
+        item = again
+    family = [item, *jobs.get_all(item.outputs.get("work_items", ()))]
+    if not all(each.final for each in family):
         return False
-    if chain[-1].succeeded and all(each.succeeded for each in chain if each.retry_of is None and each is not item):
+    if all(each.succeeded for each in family):
         return True
-    ended = max(each.ended or each.created for each in chain)
+    ended = max(each.ended or each.created for each in family)
     return datetime.now(UTC) - ended > timedelta(seconds=keep_seconds)
-
-
-def _with_retries_and_children(jobs: Jobs, item: WorkItem) -> list[WorkItem]:
-    """Return the work item, what it made, and its retries; the last retry comes last."""
-    chain = [*jobs.get_all(item.outputs.get("work_items", ())), item]
-    while (again := jobs.find_key(f"retry:{chain[-1].uid}")) is not None:
-        chain = [*jobs.get_all(again.outputs.get("work_items", ())), *chain, again]
-    return chain

@@ -46,7 +46,7 @@ def _add_tus(router: APIRouter, uploads: Uploads) -> None:
         summary="Start a resumable upload (tus)",
         status_code=201,
         response_class=Response,
-        description="`Upload-Length`, and `Upload-Metadata` with `filename`, and optionally `options` (JSON) and `set`.",
+        description="Needs `Upload-Length` and, in `Upload-Metadata`, `filename`; takes `options` (JSON) and `set`.",
     )
     def create(request: Request) -> Response:
         if (refusal := _other_version(request)) is not None:
