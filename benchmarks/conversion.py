@@ -69,7 +69,7 @@ def make_slide(path: Path, size: int) -> None:
     with tifffile.TiffWriter(path) as writer:
         writer.write(
             encoded(), shape=(size, size, 3), dtype=np.uint8, tile=(TILE, TILE), photometric="rgb",
-            compression="jpeg", description=DESCRIPTION, metadata=None,
+            compression="jpeg", compressionargs={"outcolorspace": "rgb"}, description=DESCRIPTION, metadata=None,
             extratags=[(347, 7, len(tables), tables, True)],
         )  # fmt: skip
 

@@ -157,14 +157,17 @@ class Conversion:
 
     def _write_passage(self, level: PlannedLevel, passage: Passage) -> None:
         lengths = np.concatenate(passage.lengths)
-        method = passage.format.lossy_method
-        loss = Loss() if method is None else Loss((method,), (self._ratio(level, int(lengths.sum())),))
-        frames = _Frames(passage.format, lengths, loss, as_stored=True)
+        frames = _Frames(passage.format, lengths, self._passage_loss(level, passage), as_stored=True)
         writer = self._begin(self._volume(level, frames), frames, self._optics)
         for items, count in passage.runs():
             writer.frames(items)
             self._report(_stage(level), count)
         self._end(writer)
+
+    def _passage_loss(self, level: PlannedLevel, passage: Passage) -> Loss:
+        method = passage.format.lossy_method
+        total = sum(int(lengths.sum()) for lengths in passage.lengths)
+        return Loss() if method is None else Loss((method,), (self._ratio(_with_source_tiles(level), total),))
 
     def _build_chain(self, chain: list[PlannedLevel], passage: Passage | None) -> None:
         made = chain[1:] if passage is not None else chain
@@ -182,7 +185,7 @@ class Conversion:
 
         try:
             builder.run(self._options.workers, report)
-            earlier = self._source_loss(chain[0])
+            earlier = self._source_loss(chain[0]) if passage is None else self._passage_loss(chain[0], passage)
             for level, spool in zip(made, spools, strict=True):
                 self._write_spooled(level, spool, encoder, earlier)
         finally:

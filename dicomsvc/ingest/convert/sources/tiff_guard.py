@@ -65,33 +65,39 @@ class _Walk:
         self._first = self._read_offset(8 if self._big else 4)
 
     def run(self) -> None:
+        """Follow the chain of images, and from each the chains of its reduced images."""
         seen: set[int] = set()
-        pending = [self._first]
-        while pending:
-            at = pending.pop()
-            if at == 0:
-                continue
+        at = self._first
+        while at:
             if at in seen:
                 raise ConversionError("The TIFF's image directories form a loop")
-            seen.add(at)
-            if len(seen) > _MAX_DIRECTORIES:
-                raise ConversionError(f"The TIFF has more than {_MAX_DIRECTORIES} images")
-            pending += self._directory(at)
+            at, reduced = self._visit(at, seen)
+            while reduced:
+                # Some writers also chain the reduced images that they list.
+                offset = reduced.pop()
+                if offset and offset not in seen:
+                    follower, deeper = self._visit(offset, seen)
+                    reduced += [follower, *deeper]
 
-    def _directory(self, at: int) -> list[int]:
+    def _visit(self, at: int, seen: set[int]) -> tuple[int, list[int]]:
+        seen.add(at)
+        if len(seen) > _MAX_DIRECTORIES:
+            raise ConversionError(f"The TIFF has more than {_MAX_DIRECTORIES} images")
+        return self._directory(at)
+
+    def _directory(self, at: int) -> tuple[int, list[int]]:
         count = self._number(at, 8 if self._big else 2)
         if not 0 < count <= _MAX_ENTRIES:
             raise ConversionError("A TIFF image directory is damaged")
         entry_bytes = 20 if self._big else 12
         start = at + (8 if self._big else 2)
         table = self._bytes(start, count * entry_bytes)
-        following: list[int] = []
+        reduced: list[int] = []
         for index in range(count):
-            following += self._entry(table[index * entry_bytes : (index + 1) * entry_bytes])
+            reduced += self._entry(table[index * entry_bytes : (index + 1) * entry_bytes])
         # Hamamatsu writes classic TIFF with offsets of eight bytes here (OpenSlide's description of NDPI).
         width = 8 if self._big or self._hamamatsu else 4
-        following.append(self._number(start + len(table), width))
-        return following
+        return self._number(start + len(table), width), reduced
 
     def _entry(self, entry: bytes) -> list[int]:
         tag, kind = struct.unpack(self._order + "HH", entry[:4])
