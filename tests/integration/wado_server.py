@@ -1,17 +1,19 @@
-"""A web server over a test's own store, in a thread of the test."""
+"""The web application over a test's own store, in a thread of the test, and slides to put into it."""
 
 import asyncio
 import socket
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 
 import uvicorn
-from starlette.routing import Router
 
-from dicomsvc.dicomweb import FrameApp, retrieve_routes
-from dicomsvc.errors import DicomsvcError
+from dicomsvc.ingest.convert import ConversionOptions, FolderSink, convert_slide
 from dicomsvc.store import Source, Store, Stored
+from dicomsvc.web import build_app
 
 
 def store_files(store: Store, contents: Iterable[bytes]) -> list[Stored]:
@@ -24,29 +26,22 @@ def store_files(store: Store, contents: Iterable[bytes]) -> list[Stored]:
     return stored
 
 
+@cache
+def converted(slide: Path, mpp: float | None = None) -> tuple[bytes, ...]:
+    """Return the instances that a slide is converted to."""
+    with tempfile.TemporaryDirectory() as name:
+        with FolderSink(Path(name)) as sink:
+            convert_slide(slide, sink, ConversionOptions(mpp=mpp))
+        return tuple(path.read_bytes() for path in sorted(Path(name).glob("*.dcm")))
+
+
 @contextmanager
 def serving(store: Store) -> Iterator[str]:
     """Serve the store on a random port of loopback; yields the DICOMweb root."""
-    app = Router(retrieve_routes(store, store.settings))
-    frames = FrameApp(store, store.settings)
-
-    async def gate(scope, receive, send):
-        try:
-            await (frames if frames.matches(scope["path"]) else app)(scope, receive, send)
-        except DicomsvcError as error:
-            body = error.message.encode()
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": error.http_status,
-                    "headers": [(b"content-length", str(len(body)).encode())],
-                }
-            )
-            await send({"type": "http.response.body", "body": body})
-
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(gate, lifespan="off", log_level="warning", proxy_headers=False))
+    config = uvicorn.Config(build_app(store), lifespan="off", log_level="warning", proxy_headers=False)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
     thread.start()
     try:
