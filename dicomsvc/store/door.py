@@ -18,6 +18,7 @@ from dicomsvc.store import index
 from dicomsvc.store.database import database_errors
 from dicomsvc.store.layout import Layout, file_key, make_durable_folder, sync_folder
 from dicomsvc.store.quarantine import quarantine_conflict
+from dicomsvc.store.sameness import same_instance
 from dicomsvc.store.spool import SpoolFile
 
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
@@ -65,7 +66,7 @@ class Door:
         OtherStudy
             When ``study_instance_uid`` is given and a file belongs to another one.
         DuplicateInstance
-            When other content is here under the same SOP Instance UID; the new content goes to quarantine.
+            When another instance is here under the same SOP Instance UID; the new one goes to quarantine.
         OutOfResources
             When disk or database refuse.
         """
@@ -137,8 +138,17 @@ class Door:
             if target.exists() and file.path.exists() and target.samefile(file.path):
                 target.unlink()
 
+    def _same_as_stored(self, file: SpoolFile, instance: Instance) -> bool:
+        stored = self._layout.instance_path(file_key(instance.sop_instance_uid))
+        try:
+            known = parse_instance(stored, max_header_bytes=self._max_header_bytes)
+            return same_instance(instance, file.path, known, stored)
+        except (DicomsvcError, OSError):
+            # The stored file is damaged or gone: `verify` will tell; what came now is not taken for it.
+            return False
+
     def _duplicate(self, file: SpoolFile, instance: Instance, known: bytes, source: Source) -> Stored:
-        if known == file.digest():
+        if known == file.digest() or self._same_as_stored(file, instance):
             return _stored(instance, duplicate=True)
         quarantine_conflict(self._layout, self._engine, file, instance, source.who or source.kind)
         raise DuplicateInstance(

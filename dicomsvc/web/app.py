@@ -1,17 +1,18 @@
 """The ASGI application, put together from the rooms' routes."""
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse, Response
 
 from dicomsvc import __version__
 from dicomsvc.auth import Authenticator
 from dicomsvc.dicomweb import FrameApp, retrieve_routes, search_routes, store_routes
+from dicomsvc.errors import DicomsvcError
 from dicomsvc.ingest.routes import job_routes, upload_routes
 from dicomsvc.jobs import Jobs
 from dicomsvc.store import Store
 from dicomsvc.web.api import api_router
 from dicomsvc.web.cors import Cors
-from dicomsvc.web.gate import AsgiApp, Gate, Traffic
+from dicomsvc.web.gate import AsgiApp, Gate, Traffic, error_answer
 from dicomsvc.web.health import health_routes
 
 
@@ -36,5 +37,10 @@ def build_app(store: Store, traffic: Traffic | None = None) -> AsgiApp:
     @app.get("/", include_in_schema=False)
     def home() -> Response:
         return RedirectResponse("/docs")
+
+    @app.exception_handler(DicomsvcError)
+    async def _tell(request: Request, error: DicomsvcError) -> Response:
+        headers, body = error_answer(error)
+        return Response(body, error.http_status, {name.decode(): value.decode() for name, value in headers})
 
     return Gate(app, FrameApp(store, settings), Authenticator(settings.auth), Cors(settings.http.cors_origins), traffic)

@@ -83,12 +83,11 @@ class Gate:
                 await (self._frames if frames else self._app)(scope, receive, counted_send)
         except DicomsvcError as error:
             await self._answer_error(counted_send, error, answered=status)
-        except Exception:
+        except Exception:  # noqa: BLE001
             # The border: whatever went wrong, the client gets an answer without a trace of its data.
             _log.exception("%s of a %s failed", scope["method"], _group(path, frames))
-            if status:
-                raise
-            await _answer(counted_send, 500, _JSON, _body("internal error; see the service's log"))
+            if not status:
+                await _answer(counted_send, 500, _JSON, _body("internal error; see the service's log"))
         finally:
             self._traffic.count(_group(path, frames), status, started)
 
@@ -96,15 +95,21 @@ class Gate:
         if answered:
             # The status line is out: breaking the connection is all that keeps a half answer from looking whole.
             raise error
-        headers = list(_JSON)
-        if isinstance(error, NotAuthenticated):
-            headers.append((b"www-authenticate", CHALLENGE))
-        if isinstance(error, OutOfResources):
-            headers.append((b"retry-after", b"30"))
-        await _answer(send, error.http_status, headers, _body(error.message))
+        headers, body = error_answer(error)
+        await _answer(send, error.http_status, headers, body)
 
 
 _JSON = [(b"content-type", b"application/json")]
+
+
+def error_answer(error: DicomsvcError) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Return headers and body that tell a client of an error."""
+    headers = list(_JSON)
+    if isinstance(error, NotAuthenticated):
+        headers.append((b"www-authenticate", CHALLENGE))
+    if isinstance(error, OutOfResources):
+        headers.append((b"retry-after", b"30"))
+    return headers, _body(error.message)
 
 
 def _body(message: str) -> bytes:

@@ -3,6 +3,7 @@
 import io
 import os
 import random
+import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -110,9 +111,14 @@ def test_damaged_objects_by_c_store_are_each_answered(service: RunningService) -
         request.AffectedSOPInstanceUID = generate_uid()
         request.Priority = 2
         request.DataSet = io.BytesIO(mutant[400:])
+        # The association's own thread must not take the answer first; pynetdicom's services do the same.
+        association._reactor_checkpoint.clear()
+        while not association._is_paused:
+            time.sleep(0.001)
         association.dimse.send_msg(request, 1)
         _, answer = association.dimse.get_msg(block=True)
         assert answer is not None, "the association broke"
+        association._reactor_checkpoint.set()
         statuses[answer.Status] += 1
     echo = association.send_c_echo()
     association.release()

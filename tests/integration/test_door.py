@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from pydicom import Dataset
 from pydicom.uid import generate_uid
 from sqlalchemy import func, select
 
@@ -73,6 +74,32 @@ def test_the_same_bytes_again_are_a_success(store: Store) -> None:
     assert add(store, content).duplicate
     assert count(store, instance) == 1
     assert len(store.changes()) == 1
+
+
+def test_the_same_instance_with_other_file_meta_and_lengths_is_a_success(store: Store) -> None:
+    ds = wsi_dataset(frames=3)
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = "1", "99TEST", "one"
+    ds.SpecimenDescriptionSequence = [item]
+    first = part10(ds)
+    ds.file_meta.SourceApplicationEntityTitle = "OTHER"
+    ds.SpecimenDescriptionSequence[0].is_undefined_length_sequence_item = True
+    ds["SpecimenDescriptionSequence"].is_undefined_length = True
+    again = part10(ds)
+    assert first != again
+    add(store, first)
+    assert add(store, again).duplicate
+    assert not files_in(store.layout.quarantine)
+
+
+def test_the_same_values_with_one_other_pixel_byte_are_another_instance(store: Store) -> None:
+    ds = wsi_dataset(frames=3)
+    add(store, part10(ds))
+    changed = bytearray(ds.PixelData)
+    changed[len(changed) // 2] ^= 1
+    ds.PixelData = bytes(changed)
+    with pytest.raises(DuplicateInstance):
+        add(store, part10(ds))
 
 
 def test_other_content_under_a_known_uid_is_refused_and_kept_in_quarantine(store: Store) -> None:
