@@ -42,6 +42,7 @@ class Upkeep:
                     expire_uploads(self._store, self._jobs)
             except DicomsvcError as error:
                 _log.warning("upkeep: %s", error)
-            except Exception:  # noqa: BLE001 - the border: one strange file must not end the watching of all others
-                _log.exception("upkeep failed and goes on")
+            except Exception as error:  # noqa: BLE001 - the border: one strange file must not end the watching of others
+                # Its message may hold a file's name.
+                _log.error("upkeep failed (%s) and goes on", type(error).__name__)
             self._stopped.wait(self._every_seconds)

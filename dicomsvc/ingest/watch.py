@@ -90,13 +90,12 @@ class Watch:
             # Of another file that had this name, or of this one before it changed.
             self._jobs.release_key(item.uid)
             item = None
-        if item is None:
-            item = self._submit(entry)
-        item = self._latest(item)
+        first = item or self._submit(entry)
+        item = self._latest(first)
         made = self._jobs.get_all(item.outputs.get("work_items", ()))
         if item.final and all(each.final for each in made):
             self._move(folder, entry, [item, *made])
-            self._jobs.release_key(item.uid)
+            self._jobs.release_key(first.uid)
 
     def _submit(self, entry: _Entry) -> WorkItem:
         kind, inputs = plan(entry.path, ImportOptions())
