@@ -40,13 +40,12 @@ def _quoted(value: object) -> str:
 def _attributes(dataset: Dataset) -> Iterator[str]:
     for tag, element in dataset.items():
         number, vr = int(tag, 16), element["vr"]
-        names = f'tag="{tag}" vr="{vr}"'
-        word = keyword(number)
-        if word:
-            names += f' keyword="{word}"'
-        creator = _private_creator(dataset, number)
+        creator, word = _private_creator(dataset, number), keyword(number)
         if creator:
-            names += f" privateCreator={_quoted(creator)}"
+            # The block is the creator's, whatever its number in this data set.
+            names = f'tag="{number & 0xFFFF00FF:08X}" vr="{vr}" privateCreator={_quoted(creator)}'
+        else:
+            names = f'tag="{tag}" vr="{vr}"' + (f' keyword="{word}"' if word else "")
         inside = "".join(_contents(vr, element))
         yield f"<DicomAttribute {names}>{inside}</DicomAttribute>" if inside else f"<DicomAttribute {names}/>"
 

@@ -1,4 +1,5 @@
 import struct
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -306,3 +307,16 @@ def test_a_value_too_large_for_the_index_is_in_the_metadata_alone(tmp_path: Path
     instance = parse_instance(write(tmp_path, part10(last=element(0x0040A730, "SQ", items))))
     assert "0040A730" not in instance.attributes
     assert len(metadata_dataset(instance.metadata, "u")["0040A730"]["Value"]) == 20_000
+
+
+def test_an_item_full_of_text_is_parsed_in_little_memory(tmp_path: Path) -> None:
+    texts = (element(0x00091000 + number, "LO", b"\x01" * 65534) for number in range(100))
+    path = write(tmp_path, part10(middle=element(SEQUENCE, "SQ", item(b"".join(texts)))))
+    tracemalloc.start()
+    try:
+        instance = parse_instance(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(metadata_dataset(instance.metadata, "u")["00081115"]["Value"][0]) == 100
+    assert peak < 24 << 20, "its JSON text is 39 MB"

@@ -45,7 +45,7 @@ def test_items_bulk_data_and_private_creators_are_written() -> None:
     )
     creator, private, sequence = root
     assert "privateCreator" not in creator.attrib
-    assert private.attrib["privateCreator"] == 'ACME "1"'
+    assert private.attrib == {"tag": "00090001", "vr": "OB", "privateCreator": 'ACME "1"'}
     assert private[0].text == "YWI="
     assert [each.attrib["number"] for each in sequence] == ["1", "2"]
     assert sequence[0][0][0].attrib == {"uri": "http://h/a?b&c"}
