@@ -310,6 +310,17 @@ def test_a_large_slide_converts_in_bounded_memory(tmp_path: Path) -> None:
 
 
 @needs_big_data
+def test_an_ndpi_cut_short_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    data = (BIG_DATA / "slides" / "test3-DAPI_2_387.ndpi").read_bytes()
+    convert(BIG_DATA / "slides" / "test3-DAPI_2_387.ndpi", tmp_path / "whole")
+    for share in (0.2, 0.7, 0.98):
+        (tmp_path / "cut.ndpi").write_bytes(data[: int(len(data) * share)])
+        with pytest.raises(TruncatedSlide):
+            convert(tmp_path / "cut.ndpi", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@needs_big_data
 def test_tiles_of_large_slides_are_frames_bit_for_bit(tmp_path: Path) -> None:
     for name, levels in (("Orion-CRC01_HE_17408x14336_1.3um.tif", 5), ("tcga-cr-7395-01a-01-ts1.svs", 2)):
         slide = BIG_DATA / "slides" / name

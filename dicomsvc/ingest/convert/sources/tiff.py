@@ -108,6 +108,24 @@ def _open(path: Path) -> Any:
         raise ConversionError(f"The TIFF cannot be read ({type(error).__name__})") from None
 
 
+def check_pages(path: Path) -> None:
+    """Check that all compressed pieces of a TIFF that another reader will open lie inside the file.
+
+    Raises
+    ------
+    TruncatedSlide, ConversionError
+        When they do not, or cannot be found.
+    """
+    size = path.stat().st_size
+    with _open(path) as tiff:
+        try:
+            tables = [(page.dataoffsets, page.databytecounts) for page in tiff.pages]
+        except Exception as error:  # noqa: BLE001 (border: parser of untrusted bytes)
+            raise ConversionError(f"The TIFF's images cannot be read ({type(error).__name__})") from None
+    for offsets, counts in tables:
+        check_extent(np.asarray(offsets, np.int64), np.asarray(counts, np.int64), size)
+
+
 def _guarded(find: Callable[[Any], Pages], tiff: Any) -> Pages:
     try:
         return find(tiff)

@@ -7,7 +7,7 @@ from dicomsvc.ingest.convert.options import ConversionOptions
 from dicomsvc.ingest.convert.sources.base import SlideSource
 from dicomsvc.ingest.convert.sources.openslide import open_slide as open_with_openslide
 from dicomsvc.ingest.convert.sources.openslide import vendor
-from dicomsvc.ingest.convert.sources.tiff import TiffSource
+from dicomsvc.ingest.convert.sources.tiff import TiffSource, check_pages
 from dicomsvc.ingest.convert.sources.tiff_guard import check_directories
 
 # Several scanned areas, overlapping tiles or strips with restart markers: reading those is OpenSlide's trade.
@@ -18,6 +18,7 @@ def open_slide(path: Path, options: ConversionOptions) -> SlideSource:
     """Open a TIFF of any maker."""
     check_directories(path)
     if vendor(path) in _OPENSLIDE_VENDORS:
+        check_pages(path)
         return open_with_openslide(path, options)
     source = TiffSource(path, options)
     if _needs_openslide(source):
