@@ -20,6 +20,7 @@ _PIECE = 4 << 20
 _THREADS = 4
 _IN_FLIGHT = 4 * _THREADS
 _LISTED = 1000
+_WORKER_SIGN_SECONDS = 15.0
 
 
 @dataclass(slots=True)
@@ -231,9 +232,9 @@ def import_and_wait(
     items = submit_import(jobs, paths, options, requested_by)
     uids = [item.uid for item in items]
     worker = Worker(store.settings, store.engine, handlers or HANDLERS)
-    thread = threading.Thread(target=worker.run, name="worker")
-    if not jobs.has_workers():
-        thread.start()
+    over = threading.Event()
+    thread = threading.Thread(target=_stand_in, args=(jobs, worker, over), name="worker")
+    thread.start()
     try:
         return follow(jobs, uids, progress)
     except KeyboardInterrupt:
@@ -242,6 +243,15 @@ def import_and_wait(
                 jobs.request_cancel(item.uid)
         raise
     finally:
+        over.set()
         worker.stop()
-        if thread.ident is not None:
-            thread.join()
+        thread.join()
+
+
+def _stand_in(jobs: Jobs, worker: Worker, over: threading.Event) -> None:
+    """Be the worker as soon as there is none."""
+    while not over.is_set():
+        if not jobs.has_workers(_WORKER_SIGN_SECONDS):
+            worker.run()
+            return
+        over.wait(_WORKER_SIGN_SECONDS / 3)
