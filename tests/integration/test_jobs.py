@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from alembic import command
 
 from dicomsvc.config import Settings
 from dicomsvc.errors import BadRequest, Conflict, NotFound
 from dicomsvc.jobs import Jobs, Patience, Priority, State, Worker, WorkItem, follow
 from dicomsvc.store import Store
+from dicomsvc.store.database import _alembic
 from tests.integration.work_handlers import HANDLERS
 
 IMPATIENT = Patience(heartbeat=0.3, stalled=1.5, grace=1.0, retry=0.1, stall=3.0)
@@ -267,3 +269,13 @@ def test_a_handler_that_hangs_is_killed(store: Store, jobs: Jobs, folder: Path) 
     worker.run(until_idle=True)
     failed: WorkItem = jobs.get(item.uid)
     assert failed.failed and "no progress" in (failed.error or "")
+
+
+def test_the_schema_goes_down_and_up_again(store: Store) -> None:
+    with store.engine.begin() as connection:
+        config = _alembic(connection)
+        command.downgrade(config, "0001")
+        left = "SELECT count(*) FROM pg_class WHERE relname LIKE 'procrastinate%%' OR relname = 'work_item'"
+        assert connection.exec_driver_sql(left).scalar_one() == 0
+        command.upgrade(config, "head")
+    assert Jobs(store.engine).create("add", {}, "tester").state is State.SCHEDULED

@@ -53,13 +53,11 @@ def downgrade() -> None:
         DO $$
         DECLARE name text;
         BEGIN
-          DROP TABLE procrastinate_events, procrastinate_periodic_defers, procrastinate_jobs, procrastinate_workers;
-          FOR name IN SELECT oid::regprocedure::text FROM pg_proc WHERE proname LIKE 'procrastinate\\_%%' LOOP
-            EXECUTE 'DROP FUNCTION ' || name;
+          FOR name IN SELECT oid::regprocedure FROM pg_proc WHERE starts_with(proname, 'procrastinate_') LOOP
+            EXECUTE 'DROP FUNCTION ' || name || ' CASCADE';
           END LOOP;
-          DROP TYPE procrastinate_job_to_defer_v1;
-          DROP TYPE procrastinate_job_status;
-          DROP TYPE procrastinate_job_event_type;
+          DROP TABLE procrastinate_events, procrastinate_periodic_defers, procrastinate_jobs, procrastinate_workers;
+          DROP TYPE procrastinate_job_to_defer_v1, procrastinate_job_status, procrastinate_job_event_type;
         END $$
         """
     )
