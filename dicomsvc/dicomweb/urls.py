@@ -41,7 +41,7 @@ def public_root(scope: Mapping[str, Any], settings: HttpSettings) -> str:
         prefix = _last(headers.get("x-forwarded-prefix", ""))
     if scheme.lower() not in ("http", "https"):
         scheme = "http"
-    if not _HOST.match(host):
+    if not _HOST.match(host) or _lacks_our_port(host, scope):
         host = _own_address(scope)
     return f"{scheme.lower()}://{host}{prefix.rstrip('/') if _PREFIX.match(prefix) else ''}"
 
@@ -75,6 +75,15 @@ def _contains(network: str, peer: Any) -> bool:
         return peer in ip_network(network, strict=False)
     except ValueError:
         return False
+
+
+def _lacks_our_port(host: str, scope: Mapping[str, Any]) -> bool:
+    """Whether a client that spoke to this very address left out the port, as dicomweb-client does."""
+    server, port = scope.get("server") or ("", None)
+    default = 443 if scope.get("scheme") == "https" else 80
+    if port in (None, default) or any(name.startswith(b"x-forwarded-") for name, _ in scope["headers"]):
+        return False
+    return host.strip("[]") == server or (host == "localhost" and server in ("127.0.0.1", "::1"))
 
 
 def _headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

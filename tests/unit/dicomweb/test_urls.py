@@ -25,6 +25,12 @@ def test_the_host_header_is_used() -> None:
     assert root({"host": "[::1]:8042"}) == "http://[::1]:8042/dicomweb"
 
 
+def test_a_port_that_the_client_left_out_is_added() -> None:
+    assert root({"host": "10.1.1.1"}) == "http://10.1.1.1:8080/dicomweb"
+    assert root({"host": "pacs"}) == "http://pacs/dicomweb"
+    assert root({"host": "10.1.1.1", "x-forwarded-proto": "https"}, "127.0.0.1") == "https://10.1.1.1/dicomweb"
+
+
 @pytest.mark.parametrize("host", ["", 'a"b', "a/b", "a b", "user@evil", "a:999999", "\r\nx"])
 def test_a_malformed_host_is_replaced_by_our_own_address(host: str) -> None:
     assert root({"host": host}) == "http://10.1.1.1:8080/dicomweb"
