@@ -68,14 +68,18 @@ def _start_when_port_is_free(start: Callable[[], None]) -> None:
 
 
 def run_worker(store: Store, on_ready: Callable[[str], None]) -> None:
-    """Run work items until told to stop."""
+    """Run work items, look into watched folders, remove forgotten uploads, until told to stop."""
     from dicomsvc.ingest.handlers import HANDLERS
+    from dicomsvc.ingest.upkeep import Upkeep
     from dicomsvc.jobs import Worker
 
     worker = Worker(store.settings, store.engine, HANDLERS)
     beat = Heartbeat(store.engine, "worker", worker.name, worker.counters)
+    upkeep = Upkeep(store)
     beat.start()
+    upkeep.start()
     worker.run(on_ready=lambda: on_ready(worker.name))
+    upkeep.stop()
     beat.stop()
 
 

@@ -1,7 +1,7 @@
 """The ASGI application, put together from the rooms' routes."""
 
 from fastapi import FastAPI, Request
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import Response
 
 from dicomsvc import __version__
 from dicomsvc.auth import Authenticator
@@ -14,6 +14,7 @@ from dicomsvc.web.api import api_router
 from dicomsvc.web.cors import Cors
 from dicomsvc.web.gate import AsgiApp, Gate, Traffic, error_answer
 from dicomsvc.web.health import health_routes
+from dicomsvc.web.pages import add_pages
 
 
 def build_app(store: Store, traffic: Traffic | None = None) -> AsgiApp:
@@ -24,6 +25,8 @@ def build_app(store: Store, traffic: Traffic | None = None) -> AsgiApp:
         title="dicomsvc",
         version=__version__,
         description="DICOM whole slide imaging service. DICOMweb (PS3.18) is under `/dicomweb`; what is here is ours.",
+        docs_url=None,
+        redoc_url=None,
     )
     app.router.routes.extend(health_routes(store, traffic))
     app.router.routes.extend(store_routes(store, settings))
@@ -34,9 +37,7 @@ def build_app(store: Store, traffic: Traffic | None = None) -> AsgiApp:
     app.include_router(job_routes(store, jobs))
     app.include_router(upload_routes(store, jobs))
 
-    @app.get("/", include_in_schema=False)
-    def home() -> Response:
-        return RedirectResponse("/docs")
+    add_pages(app)
 
     @app.exception_handler(DicomsvcError)
     async def _tell(request: Request, error: DicomsvcError) -> Response:
