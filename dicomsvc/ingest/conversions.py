@@ -21,32 +21,6 @@ from dicomsvc.store.tables import instance, series, study
 _STORING = "storing"
 
 
-class _SpooledInstance:
-    """A spool file that stays open for the store when it was written without fault."""
-
-    def __init__(self, file: SpoolFile) -> None:
-        self._file = file
-
-    @property
-    def path(self) -> Path:
-        return self._file.path
-
-    def write(self, data: bytes | memoryview, /) -> int:
-        return self._file.write(data)
-
-    def close(self) -> None:
-        """Leave the file open: the store makes it durable through the same descriptor."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            self._file.discard()
-
-
 class SpoolSink:
     """Takes a conversion's instances into the spool; leaving the context removes what the store has not taken."""
 
@@ -55,10 +29,10 @@ class SpoolSink:
         self._stack = ExitStack()
         self.files: list[SpoolFile] = []
 
-    def open(self, name: str) -> _SpooledInstance:
+    def open(self, name: str, /) -> SpoolFile:
         file = self._stack.enter_context(self._store.spool())
         self.files.append(file)
-        return _SpooledInstance(file)
+        return file
 
     def __enter__(self) -> Self:
         return self

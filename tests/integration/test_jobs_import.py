@@ -139,3 +139,24 @@ def test_a_conversion_killed_at_any_moment_makes_one_result(store: Store, cmu_sm
         records = store.instances.find(done.outputs["study_instance_uid"])
         assert len(records) == len(done.outputs["sop_instance_uids"])
     assert store.verify().sound
+
+
+@pytest.mark.slow
+def test_a_large_conversion_is_cancelled_within_two_seconds_and_leaves_nothing(store: Store, big_data: Path) -> None:
+    jobs = Jobs(store.engine)
+    [slide] = (big_data / "slides").glob("Orion*.tif")
+    [item] = submit_import(jobs, [slide], {}, "tester")
+    worker = Worker(store.settings, store.engine, HANDLERS)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    while not jobs.get(item.uid).progress.done:
+        time.sleep(0.02)
+    asked = time.monotonic()
+    jobs.request_cancel(item.uid)
+    [cancelled] = follow(jobs, [item.uid])
+    assert time.monotonic() - asked < 2.5
+    worker.stop()
+    thread.join()
+    assert cancelled.state is State.CANCELED and not cancelled.failed
+    assert store.changes() == []
+    assert not list(store.layout.spool.glob("*/*.part"))
