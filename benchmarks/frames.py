@@ -2,7 +2,7 @@
 
 Makes one instance of 25,600 JPEG frames (551 MB), stores it, and asks for random frames with ``wrk`` at 1, 8 and 32
 connections: of the whole service, of `FrameApp` alone, of an ASGI application that does nothing but the same ``pread``,
-and of nginx with the same bytes as files. Then lists of 500 frames. Processor time is that of the server's process from
+and of nginx with the same bytes as files. Then lists of 500 frames. Processor time (the median of three rounds) is that of the server's process from
 the operating system's accounts: it is steadier than the rate on a machine that others use too.
 
 Run ``python -m benchmarks.frames [--seconds N] [--frames N]``.
@@ -16,6 +16,7 @@ import random
 import re
 import signal
 import socket
+import statistics
 import struct
 import subprocess
 import tempfile
@@ -240,7 +241,8 @@ def compare(settings: Settings, place: Place, seconds: int) -> None:
         for connections in (1, 8, 32):
             cost = {}
             for name, (pid, port, prefix, count) in servers.items():
-                rate, cost[name], p99 = measure(pid, port, prefix, count, connections, seconds)
+                rounds = [measure(pid, port, prefix, count, connections, seconds) for _ in range(3)]
+                rate, cost[name], p99 = (statistics.median(column) for column in zip(*rounds, strict=True))
                 ratios = f"{cost[name] / cost['nginx']:8.1f} {cost[name] / cost.get('bare ASGI', cost[name]):7.2f}"
                 print(f"{connections:11} {name:<10} {rate:10.0f} {cost[name]:7.0f} {p99:7.2f} {ratios}")
         pid, port, *_ = servers["service"]
@@ -270,7 +272,7 @@ def measure_lists(pid: int, url: str, place: Place) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--frames", type=int, default=25_600)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="dicomsvc-bench-") as name:
@@ -282,7 +284,9 @@ def main() -> None:
             engine.dispose()
             with Store(settings) as store:
                 place = write_instance(store, arguments.frames)
-            print(f"{place.frames} frames of {FRAME_BYTES} bytes, {arguments.seconds} s each, {system_load()}")
+            print(
+                f"{place.frames} frames of {FRAME_BYTES} bytes, 3 rounds of {arguments.seconds} s each, {system_load()}"
+            )
             compare(settings, place, arguments.seconds)
         finally:
             if embedded is not None:

@@ -1,7 +1,7 @@
 """Response bodies that are read piece by piece: blocking iterators sent from an event loop in bounded memory."""
 
 import asyncio
-import secrets
+import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -37,7 +37,7 @@ class Body:
 
 def new_boundary() -> str:
     """Return a boundary that no content can know (RFC 2046 5.1.1)."""
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()
 
 
 def part_head(boundary: str, content_type: str, *, first: bool, location: str = "") -> bytes:

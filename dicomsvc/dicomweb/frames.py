@@ -36,6 +36,7 @@ _STUDIES: Final = f"{DICOMWEB_PATH}/studies/"
 # /dicomweb/studies/{}/series/{}/instances/{}/frames/{}
 _SLASHES: Final = 9
 _MAX_FRAMES: Final = 10_000
+_MAX_DIGITS: Final = 12
 _ALLOWED: Final = b"GET, HEAD, OPTIONS"
 
 
@@ -51,6 +52,7 @@ class FrameApp:
         self._negotiation = FrameNegotiation()
         # Where the file system supports it, a read that would wait for the disk is left to a thread.
         self._read_flags = getattr(os, "RWF_NOWAIT", 0)
+        self._buffer = memoryview(bytearray(PIECE_BYTES))
         self._decoding = anyio.CapacityLimiter(max(2, os.cpu_count() or 1))
 
     def matches(self, path: str) -> bool:
@@ -78,19 +80,17 @@ class FrameApp:
 
     async def _send_one(self, send: Send, reader: FrameReader, where: tuple[int, int], chosen: Representation) -> None:
         offset, length = where
-        content_type, head, tail = chosen.content_type, b"", b""
+        data: bytes | memoryview | None = self._read_now(reader.fd, length, offset)
+        if data is None:
+            data = await anyio.to_thread.run_sync(reader.read, offset, length)
+        content_type = chosen.content_type
+        # Nothing is awaited between the read and this copy: the buffer is every request's.
         if chosen.media.multipart:
             boundary = new_boundary().encode()
             content_type += boundary
-            head = b"--" + boundary + chosen.part_head
-            tail = b"\r\n--" + boundary + b"--\r\n"
-        body = bytearray(len(head) + length + len(tail))
-        body[: len(head)] = head
-        end = len(head) + length
-        if tail:
-            body[end:] = tail
-        if not self._read_now(reader.fd, memoryview(body)[len(head) : end], offset):
-            body[len(head) : end] = await anyio.to_thread.run_sync(reader.read, offset, length)
+            body = b"".join((b"--", boundary, chosen.part_head, data, b"\r\n--", boundary, b"--\r\n"))
+        else:
+            body = bytes(data)
         await send(
             {
                 "type": "http.response.start",
@@ -100,16 +100,16 @@ class FrameApp:
         )
         await send({"type": "http.response.body", "body": body})
 
-    def _read_now(self, fd: int, into: memoryview, offset: int) -> bool:
+    def _read_now(self, fd: int, length: int, offset: int) -> memoryview | None:
+        """Return what the operating system has in memory, in a buffer that the next call overwrites."""
         if not self._read_flags:
-            return False
+            return None
+        data = self._buffer[:length]
         try:
-            return os.preadv(fd, [into], offset, self._read_flags) == len(into)
-        except BlockingIOError:
-            return False
+            return data if os.preadv(fd, (data,), offset, self._read_flags) == length else None
         except OSError:
-            # This file system has no such reads. A fault of the disk is found again, and named, by the thread.
-            return False
+            # It would wait for the disk, or the file system has no such reads. A fault is named by the thread.
+            return None
 
     async def _send_list(
         self,
@@ -147,19 +147,21 @@ def frame_numbers(listed: str) -> list[int]:
     BadRequest
         When it is something else, or too long.
     """
+    if len(listed) < _MAX_DIGITS and listed.isascii() and listed.isdigit():
+        return [int(listed)]
     pieces = listed.split(",")
     if len(pieces) > _MAX_FRAMES:
         raise BadRequest(f"more than {_MAX_FRAMES} frames are asked for at once")
     try:
-        # The length is limited because conversion of digits takes quadratic time.
-        return [
-            int(piece) if piece.isascii() and piece.isdigit() and len(piece) < 12 else _reject() for piece in pieces
-        ]
+        return [_frame_number(piece) for piece in pieces]
     except ValueError:
         raise BadRequest("the frame list is no list of numbers separated by commas") from None
 
 
-def _reject() -> int:
+def _frame_number(text: str) -> int:
+    # Conversion of many digits takes quadratic time.
+    if len(text) < _MAX_DIGITS and text.isascii() and text.isdigit():
+        return int(text)
     raise ValueError
 
 
