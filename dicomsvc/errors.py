@@ -19,6 +19,7 @@ Every class carries the status that the borders answer with, so that DIMSE, STOW
     ├── Conflict                      0xC000  409   the thing is in a state that forbids this
     ├── DamagedFile                   0xC000  500   a stored file no longer has the bytes it came with
     ├── Cancelled                     0xFE00  409   somebody asked for this to stop
+    ├── PeerFailure                   0xC000  502   a peer could not be reached, refused, or broke off
     ├── ConfigurationError            0xC000  500
     └── ConversionError               0xC000  409
         ├── UnknownSlideFormat        0xC000  415
@@ -116,6 +117,10 @@ class DamagedFile(DicomsvcError):
 class Cancelled(DicomsvcError):
     dimse_status = 0xFE00
     http_status = 409
+
+
+class PeerFailure(DicomsvcError):
+    http_status = 502
 
 
 class ConfigurationError(DicomsvcError):

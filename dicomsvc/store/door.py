@@ -122,7 +122,7 @@ class Door:
 
     def _place(self, file: SpoolFile, key: str) -> None:
         target = self._layout.instance_path(key)
-        make_durable_folder(target.parent, self._layout.root)
+        make_durable_folder(target.parent)
         file.rename(f"{key}.part")
         # The key is locked and has no row: what lies there was never acknowledged.
         target.unlink(missing_ok=True)

@@ -3,10 +3,10 @@
 A file's place is computed from the SHA-256 of its SOP Instance UID, so that no received byte steers a path, and so
 that two contents with one SOP Instance UID can never both be in place::
 
-    instances/ab/cd/abcd…64.dcm   Part 10 files, immutable, byte for byte as they came
-    spool/<writer>/               files on their way in; one folder a process, locked while it lives
-    quarantine/                   other content that came under a known SOP Instance UID, damaged files
-    postgres/                     the embedded database
+    instances/ab/abcd…64.dcm   Part 10 files, immutable, byte for byte as they came
+    spool/<writer>/            files on their way in; one folder a process, locked while it lives
+    quarantine/                other content that came under a known SOP Instance UID, damaged files
+    postgres/                  the embedded database
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class Layout:
 
     def instance_path(self, key: str) -> Path:
         """Return the place of the file whose key (see `file_key`) this is."""
-        return self.instances / key[:2] / key[2:4] / f"{key}.dcm"
+        return self.instances / key[:2] / f"{key}.dcm"
 
 
 def file_key(sop_instance_uid: str) -> str:
@@ -58,10 +58,8 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def make_durable_folder(folder: Path, root: Path) -> None:
-    """Make ``folder`` below ``root``, every new name on the way durable."""
-    if folder.is_dir():
-        return
-    make_durable_folder(folder.parent, root) if folder.parent != root else None
-    folder.mkdir(mode=0o700, exist_ok=True)
-    sync_folder(folder.parent)
+def make_durable_folder(folder: Path) -> None:
+    """Make ``folder`` in an existing one, its name durable."""
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(folder.parent)

@@ -4,7 +4,10 @@ from collections.abc import Iterable, Sequence
 
 Headers = list[tuple[bytes, bytes]]
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-_EXPOSED = b"Content-Location, Content-Range, ETag, Location, Tus-Resumable, Upload-Length, Upload-Offset, Warning"
+_EXPOSED = (
+    b"Content-Location, Content-Range, ETag, Location, Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, "
+    b"Upload-Length, Upload-Offset, Warning"
+)
 _ONE_DAY = b"86400"
 
 

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
+from pydicom.uid import UID
 
+from dicomsvc.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicomsvc.errors import ConversionError
 from dicomsvc.ingest.convert.codec import FrameFormat
 from dicomsvc.ingest.convert.sink import OutputFile
@@ -56,6 +58,8 @@ class InstanceWriter:
 def _header(ds: Dataset, form: FrameFormat) -> bytes:
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = form.transfer_syntax_uid
+    ds.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    ds.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     buffer = BytesIO()
     try:
         dcmwrite(buffer, ds, enforce_file_format=True)

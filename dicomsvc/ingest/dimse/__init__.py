@@ -9,9 +9,9 @@ deadlines), `pdu` (their bytes), `channel` (messages), `acceptor` and `requestor
 of handlers). Objects never lie in memory as a whole.
 """
 
+from dicomsvc.errors import PeerFailure
 from dicomsvc.ingest.dimse.client import SendResult, echo, send_files
 from dicomsvc.ingest.dimse.counters import Counts
-from dicomsvc.ingest.dimse.failures import PeerFailure
 from dicomsvc.ingest.dimse.requestor import Peer
 from dicomsvc.ingest.dimse.server import DimseServer
 

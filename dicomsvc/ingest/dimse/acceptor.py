@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from dicomsvc.config import DimseSettings
+from dicomsvc.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicomsvc.ingest.dimse import pdu
 from dicomsvc.ingest.dimse.channel import MessageChannel
 from dicomsvc.ingest.dimse.commands import UNRECOGNIZED_OPERATION
 from dicomsvc.ingest.dimse.contexts import negotiate
 from dicomsvc.ingest.dimse.counters import Counters
 from dicomsvc.ingest.dimse.failures import ConnectionEnded, NodeStopping, PeerTimedOut, ProtocolViolation
-from dicomsvc.ingest.dimse.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicomsvc.ingest.dimse.services import HANDLERS, offer
 from dicomsvc.ingest.dimse.session import Session
 from dicomsvc.ingest.dimse.stream import PduStream

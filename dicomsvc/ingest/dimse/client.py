@@ -13,11 +13,11 @@ from pydicom.filereader import read_dataset
 from pydicom.uid import UID
 from pynetdicom.dsutils import split_dataset
 
-from dicomsvc.errors import NotParseable
+from dicomsvc.errors import NotParseable, PeerFailure
 from dicomsvc.ingest.dimse.channel import PDU_AND_PDV_HEADER_BYTES
 from dicomsvc.ingest.dimse.commands import C_ECHO_RQ, C_STORE_RQ, SUCCESS, encode_request
 from dicomsvc.ingest.dimse.contexts import MESSAGE_SYNTAXES
-from dicomsvc.ingest.dimse.failures import ConnectionEnded, PeerFailure
+from dicomsvc.ingest.dimse.failures import ConnectionEnded
 from dicomsvc.ingest.dimse.pdu import ProposedContext
 from dicomsvc.ingest.dimse.requestor import Association, Peer
 from dicomsvc.ingest.dimse.services import VERIFICATION

@@ -1,16 +1,4 @@
-"""What ends an association, or keeps one from coming about.
-
-`PeerFailure` is what callers of the SCU see. The others steer the connection's own thread and never leave this room.
-"""
-
-from dicomsvc.errors import DicomsvcError
-
-
-class PeerFailure(DicomsvcError):
-    """A peer could not be reached, refused the association, or broke it."""
-
-    dimse_status = 0xC000
-    http_status = 502
+"""What ends an association: these steer the connection's own thread and never leave this room."""
 
 
 class ConnectionEnded(Exception):

@@ -1,13 +1,8 @@
 """The head of a Part 10 file, written before a received data set (PS3.10 7.1)."""
 
 from struct import Struct
-from typing import Final
 
-from dicomsvc import __version__
-
-IMPLEMENTATION_CLASS_UID: Final = "2.25.128814439097991515539313509924549264997"
-"""Implementation Class UID of dicomsvc (PS3.7 D.3.3.2)."""
-IMPLEMENTATION_VERSION_NAME: Final = f"DICOMSVC_{__version__}"[:16]
+from dicomsvc.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 _SHORT = Struct("<HH2sH")
 _LONG = Struct("<HH2sHI")

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from dicomsvc.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicomsvc.errors import PeerFailure
 from dicomsvc.ingest.dimse import pdu
 from dicomsvc.ingest.dimse.channel import AcceptedContext, Message, MessageChannel
-from dicomsvc.ingest.dimse.failures import ConnectionEnded, PeerFailure, ProtocolViolation
-from dicomsvc.ingest.dimse.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicomsvc.ingest.dimse.failures import ConnectionEnded, ProtocolViolation
 from dicomsvc.ingest.dimse.stream import PduStream
 
 _MAXIMUM_LENGTH = 1 << 16

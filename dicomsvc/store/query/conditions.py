@@ -99,7 +99,7 @@ def value_condition(value: str, match: Match, parameters: Parameters) -> str:
         case Range():
             return _range_condition(value, match, parameters)
         case Names():
-            return _any([f"{value} ~ {parameters.add(name_pattern(name))}" for name in match.values])
+            return _any([_name_condition(value, name, parameters) for name in match.values])
         case FuzzyName():
             return " AND ".join(
                 f"fold({value}) LIKE {parameters.add('%' + _escape_like(word) + '%')}" for word in match.words
@@ -111,6 +111,16 @@ def value_condition(value: str, match: Match, parameters: Parameters) -> str:
             return _texts_condition(value, match, parameters)
         case Empty():
             return f"{value} IS NULL"
+
+
+def _name_condition(value: str, name: str, parameters: Parameters) -> str:
+    exact = f"{value} ~ {parameters.add(name_pattern(name))}"
+    if "=" in name:
+        return exact
+    # Most names have one component group, and regular expressions cost ten times as much.
+    simple = value if name.endswith("*") else f"rtrim({value}, '^')"
+    pattern = parameters.add(like_pattern(name if name.endswith("*") else name.rstrip("^")))
+    return f"CASE WHEN strpos({value}, '=') = 0 THEN {simple} LIKE {pattern} ELSE {exact} END"
 
 
 def _range_condition(value: str, match: Range, parameters: Parameters) -> str:
@@ -192,6 +202,20 @@ def pairs_condition(expression: str, match: Match, parameters: Parameters) -> st
             " AND ".join(f'bigrams({expression}) @> bigrams({parameters.add(run)} COLLATE "C")' for run in indexed)
         )
     return _any([f"({condition})" for condition in found]) if len(found) > 1 else found[0]
+
+
+def specimen_condition(match: Texts, parameters: Parameters) -> str:
+    """Return what the indexes of specimen identifiers can say of a match; the sequence is still to be looked at."""
+    if not _has_wildcards(match):
+        return _any(
+            [
+                f"instance.specimen_identifiers @> to_jsonb(CAST({parameters.add(text)} AS text))"
+                for text in match.values
+            ]
+        )
+    # Within the text of a JSON array: quotes and backslashes look different there.
+    inside = Texts(tuple(f"*{re.sub(r'[^-. 0-9A-Za-z]', '*', text)}*" for text in match.values))
+    return pairs_condition("CAST(instance.specimen_identifiers AS text)", inside, parameters)
 
 
 def element_condition(attributes: str, attribute: Attribute, match: Match, parameters: Parameters) -> str:

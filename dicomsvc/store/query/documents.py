@@ -31,12 +31,17 @@ def _one(vr: str, value: str) -> str:
     return _strings(vr, f"jsonb_build_array({value})")
 
 
+RELATED: Final = (
+    "CROSS JOIN LATERAL (SELECT count(*) AS number_of_series, sum(s.number_of_instances) AS number_of_instances"
+    " FROM series s WHERE s.study_key = study.id) AS related"
+)
+"""What a statement joins for the counts in a study's document."""
 # Attributes that the index makes.
 _COMPUTED: Final[Mapping[str, str]] = {
     "00080061": _strings("CS", "to_jsonb(study.modalities)"),
     "00080062": _strings("UI", "to_jsonb(study.sop_classes)"),
-    "00201206": _one("IS", "(SELECT count(*) FROM series s WHERE s.study_key = study.id)"),
-    "00201208": _one("IS", "(SELECT sum(s.number_of_instances) FROM series s WHERE s.study_key = study.id)"),
+    "00201206": _one("IS", "related.number_of_series"),
+    "00201208": _one("IS", "related.number_of_instances"),
     "00201209": _one("IS", "series.number_of_instances"),
     "00083002": _one("UI", "instance.transfer_syntax_uid"),
     "00080005": """'{"vr":"CS","Value":["ISO_IR 192"]}'::jsonb""",

@@ -15,10 +15,10 @@ from dicomsvc.store.query.conditions import (
     Parameters,
     column_condition,
     element_condition,
-    pairs_condition,
     sequence_condition,
+    specimen_condition,
 )
-from dicomsvc.store.query.documents import document
+from dicomsvc.store.query.documents import RELATED, document
 from dicomsvc.store.query.keys import Attribute, Level
 from dicomsvc.store.query.values import Match, Range, Texts
 
@@ -129,7 +129,7 @@ def make_statement(level: Level, query: Query, root: str | None) -> tuple[str, d
     # Documents are made for the results of this page only, hence the two steps. All values are parameters.
     statement = (
         f"WITH found AS MATERIALIZED (SELECT {table}.id FROM {_FROM[level]} {where} ORDER BY {order} {limits}) "  # noqa: S608
-        f"SELECT CAST({result} AS text) FROM found JOIN {table} ON {table}.id = found.id{_JOINS[level]} "
+        f"SELECT CAST({result} AS text) FROM found JOIN {table} ON {table}.id = found.id{_JOINS[level]} {RELATED} "
         f"ORDER BY {order}"
     )
     return statement, parameters.values
@@ -222,9 +222,7 @@ def _sequence_conditions(keys: list[Key], parameters: Parameters) -> list[str]:
     conditions = []
     for key in keys:
         if key.attribute.path == SPECIMEN_IDENTIFIER and isinstance(key.match, Texts):
-            # As a wildcard, so that the index of neighbouring characters is asked for single values too.
-            wide = Texts(tuple(f"*{value}*" for value in key.match.values))
-            conditions.append(pairs_condition("specimen_identifiers(instance.attributes)", wide, parameters))
+            conditions.append(specimen_condition(key.match, parameters))
     nested = [(key.attribute.path, key.attribute.vr, key.match) for key in keys if key.match is not None]
     conditions.append(sequence_condition(f"{table}.attributes", nested, parameters))
     return [condition for condition in conditions if condition]

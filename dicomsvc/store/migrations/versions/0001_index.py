@@ -7,19 +7,16 @@ down_revision = None
 
 _UP = r"""
 -- A text without accents and, in ASCII, without case. The query's side is `dicomsvc.store.query.values.fold`.
-CREATE FUNCTION fold(value text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE RETURN
+CREATE FUNCTION fold(value text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 200 RETURN
   upper(regexp_replace(normalize(value, NFKD), '[\u0300-\u036f]', '', 'g') COLLATE "C");
 -- Pairs of neighbouring characters, and single ones of scripts in which one is a word: with a GIN index on them, any
 -- wildcard of two characters (of those scripts: of one) or more is an index scan, without an extension that an embedded
 -- server lacks.
-CREATE FUNCTION bigrams(value text) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
+CREATE FUNCTION bigrams(value text) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 2000 RETURN
   (SELECT coalesce(array_agg(DISTINCT piece), '{}')
    FROM fold(value) AS folded, generate_series(1, length(folded)) AS i,
    LATERAL (VALUES (substr(folded, i, 2)), (substr(folded, i, 1))) AS pieces (piece)
    WHERE length(piece) = 2 OR piece COLLATE "C" >= U&'\2E80');
-CREATE FUNCTION specimen_identifiers(attributes jsonb) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
-  CAST(jsonb_path_query_array(attributes, '$."00400560"."Value"[*]."00400551"."Value"[*]') AS text) COLLATE "C";
-
 CREATE TABLE study (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   study_instance_uid text COLLATE "C" NOT NULL UNIQUE,
@@ -84,13 +81,17 @@ CREATE TABLE instance (
   damaged boolean NOT NULL DEFAULT false,
   source text NOT NULL,
   attributes jsonb NOT NULL,
+  -- Specimen Identifier (0040,0551) of all items of Specimen Description Sequence (0040,0560).
+  specimen_identifiers jsonb GENERATED ALWAYS AS (
+    jsonb_path_query_array(attributes, '$."00400560"."Value"[*]."00400551"."Value"[*]')) STORED,
   stored_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX instance_series ON instance (series_key);
 CREATE INDEX instance_sop_class ON instance (sop_class_uid, id);
 CREATE INDEX instance_container ON instance (container_identifier);
 CREATE INDEX instance_container_bigrams ON instance USING gin (bigrams(container_identifier));
-CREATE INDEX instance_specimens ON instance USING gin (bigrams(specimen_identifiers(attributes)));
+CREATE INDEX instance_specimens ON instance USING gin (specimen_identifiers jsonb_path_ops);
+CREATE INDEX instance_specimens_bigrams ON instance USING gin (bigrams(CAST(specimen_identifiers AS text)));
 
 CREATE TABLE instance_blob (
   instance_key bigint PRIMARY KEY REFERENCES instance (id) ON DELETE CASCADE,
@@ -130,4 +131,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP TABLE audit, change, instance_blob, instance, series, study")
-    op.execute("DROP FUNCTION specimen_identifiers(jsonb), bigrams(text), fold(text)")
+    op.execute("DROP FUNCTION bigrams(text), fold(text)")
