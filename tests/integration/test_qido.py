@@ -273,7 +273,7 @@ def test_what_is_not_acceptable_is_said(client: Client) -> None:
 
 @pytest.mark.parametrize("key", ["PatientID", "PatientName", "StudyDescription", "OperatorsName", "00091001"])
 def test_values_cannot_become_sql(client: Client, key: str) -> None:
-    for value in ("'; DROP TABLE study; --", "%(p0)s", "x\\", "$1", ":p", "x%", "%s", "x_", "[", "x{9999999}"):
+    for value in ("'; DROP TABLE study; --", "%(p0)s", "$1", ":p", "x%", "%s", "x_", "[", "x{9999999}"):
         assert client.search(f"/studies?{key}={_quoted(f'*{value}*')}") == []
     assert len(client.search("/studies")) == 4
 
