@@ -22,7 +22,9 @@ from dicomsvc.store.database import make_engine, migrate
 from dicomsvc.store.embedded import with_database
 
 INSTANCES_A_STUDY = 5
-SURNAMES = "Smith Müller Garcia Rossi Novak Jansen Silva Haddad Okafor Larsen Kowalski Petrov Yilmaz Nguyen Cohen".split()
+SURNAMES = (
+    "Smith Müller Garcia Rossi Novak Jansen Silva Haddad Okafor Larsen Kowalski Petrov Yilmaz Nguyen Cohen".split()
+)
 GIVEN = "Anna Peter Maria John Lucia Omar Ivan Sofia Emre Linh David Ingrid Paulo Chidi Katarzyna".split()
 CHINESE = "张伟 王芳 李娜 刘洋 陈静 杨帆 赵磊 黄丽 周强 吴敏".split()
 

@@ -83,9 +83,7 @@ def running_orthanc() -> Iterator[str]:
                 }
             )
         )
-        process = subprocess.Popen(
-            [ORTHANC, str(configuration)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        process = subprocess.Popen([ORTHANC, str(configuration)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             root = f"http://127.0.0.1:{port}/dicom-web"
             _await(root + "/studies?limit=1")
