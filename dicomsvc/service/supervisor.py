@@ -84,13 +84,24 @@ class Supervisor:
         )
         assert process.stdin is not None
         try:
-            process.stdin.write(dump_settings(self.settings) + "\n")
+            process.stdin.write(dump_settings(self._settings_of(role)) + "\n")
             process.stdin.flush()
         except BrokenPipeError:
             _log.error("%s left before it was told its settings", role)
         child = _Child(role, process, time.monotonic(), pause_seconds=pause_seconds)
         self._children[role] = child
         threading.Thread(target=self._listen, args=(child,), daemon=True).start()
+
+    def _settings_of(self, role: str) -> Settings:
+        """Return the settings, with the port that the role had before where it was to choose one."""
+        last = self._children.get(role)
+        if role not in ("web", "dimse") or last is None or not last.address:
+            return self.settings
+        section = "http" if role == "web" else "dimse"
+        bind = last.address.rpartition("://")[2].rpartition("@")[2]
+        return self.settings.model_copy(
+            update={section: getattr(self.settings, section).model_copy(update={"bind": bind})}
+        )
 
     def _listen(self, child: _Child) -> None:
         assert child.process.stdout is not None

@@ -68,14 +68,17 @@ class Gate:
             await send(message)
 
         authorization = origin = None
+        preflight = False
         for name, value in scope["headers"]:
             if name == b"authorization":
                 authorization = value
             elif name == b"origin":
                 origin = value
+            elif name == b"access-control-request-method":
+                preflight = scope["method"] == "OPTIONS"
         cross_origin = self._cors.headers(origin) if origin else []
         try:
-            if scope["method"] == "OPTIONS" and origin:
+            if preflight:
                 await _answer(counted_send, 204, self._cors.preflight(scope["headers"]), b"")
             else:
                 if path not in _OPEN_PATHS:

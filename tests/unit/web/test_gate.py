@@ -94,7 +94,11 @@ def test_health_needs_no_authentication_and_metrics_does() -> None:
 
 
 def test_a_preflight_is_answered_without_credentials_and_may_be_remembered() -> None:
-    asked = ((b"origin", VIEWER), (b"access-control-request-headers", b"accept,authorization"))
+    asked = (
+        (b"origin", VIEWER),
+        (b"access-control-request-method", b"GET"),
+        (b"access-control-request-headers", b"accept,authorization"),
+    )
     status, headers, _ = ask("/dicomweb/studies", asked, "OPTIONS", tokens=("secret",))
     assert status == 204
     assert headers[b"access-control-allow-origin"] == VIEWER
