@@ -45,7 +45,8 @@ SELECT uid, pid, upper(name), born, acc, acc, day, '101112.000000', descr, ARRAY
     '00081030', jsonb_build_object('vr', 'LO', 'Value', jsonb_build_array(descr)))
 FROM (SELECT '1.2.826.0.1.' || i AS uid, 'PID' || lpad((i * 7919 % 150000)::text, 7, '0') AS pid,
     CASE WHEN i % 10 = 0 THEN (CAST(:chinese AS text[]))[1 + i / 10 % 10]
-      ELSE (CAST(:surnames AS text[]))[1 + i * 31 % 15] || i % 997 || '^' || (CAST(:given AS text[]))[1 + i * 17 % 15] END AS name,
+      ELSE (CAST(:surnames AS text[]))[1 + i * 31 % 15] || i % 997 || '^'
+        || (CAST(:given AS text[]))[1 + i * 17 % 15] END AS name,
     to_char(date '1930-01-01' + i * 37 % 30000, 'YYYYMMDD') AS born, 'A' || lpad(i::text, 8, '0') AS acc,
     to_char(date '2016-01-01' + i * 13 % 3650, 'YYYYMMDD') AS day, 'Surgical pathology ' || i % 400 AS descr,
     CASE WHEN i % 500 = 0 THEN 'SR' ELSE 'SM' END AS modality

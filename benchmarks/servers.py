@@ -1,4 +1,4 @@
-"""Servers that benchmarks measure: our DICOMweb routes in a process of their own, an Orthanc with a throw-away store."""
+"""Servers that benchmarks measure: our DICOMweb routes in a process of their own, an Orthanc."""
 
 import json
 import multiprocessing

@@ -1,7 +1,7 @@
 """STOW-RS against Orthanc in one run: one big instance in MB/s, many small ones in instances/s.
 
-Run ``python -m benchmarks.stow [--megabytes N] [--small N] [--rounds N]``. Our durability is on. Small instances are sent
-one a request over one connection, then all in requests of 100.
+Run ``python -m benchmarks.stow [--megabytes N] [--small N] [--rounds N]``. Our durability is on. Small
+instances are sent one a request over one connection, then all in requests of 100.
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """Instances out of a request's body into the store, one by one: a bad part does no harm to the others.
 
 What runs here blocks and belongs into a thread. Parts are spooled one after the other; those that are complete are
-stored by a few threads meanwhile, so that waiting for the disk overlaps.
+stored by other threads meanwhile, small ones some at a time in one transaction, which halves what each costs. When one
+of these cannot be stored, each is tried alone.
 """
 
 import logging
@@ -9,6 +10,7 @@ import mmap
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -19,7 +21,9 @@ from dicomsvc.errors import DicomsvcError, NotParseable, OutOfResources, TooLarg
 from dicomsvc.store import Source, SpoolFile, Store, Stored
 
 _log = logging.getLogger(__name__)
-_AT_ONCE: Final = 8
+_GROUP_PARTS: Final = 24
+_GROUP_BYTES: Final = 8 << 20
+_GROUPS_AT_ONCE: Final = 2
 # What is still read of a body, and thrown away, once the store is full, so that the sender gets to read the answer.
 _DRAIN_BYTES: Final = 256 << 20
 _PART_TYPES: Final = frozenset({"application/dicom", "application/octet-stream", ""})
@@ -80,7 +84,9 @@ class Receiver:
         self._study_instance_uid = study_instance_uid
         self._threads = threads
         self._outcomes: list[Outcome] = []
-        self._storing: deque[Future[Outcome]] = deque()
+        self._storing: deque[Future[list[Outcome]]] = deque()
+        self._group: list[SpoolFile | Failure] = []
+        self._group_bytes = 0
         self._spooled: SpoolFile | None = None
         self._error: DicomsvcError | None = None
         self._drained = 0
@@ -113,9 +119,13 @@ class Receiver:
         return self._results()
 
     def _results(self) -> list[Outcome]:
-        while self._storing:
-            self._outcomes.append(self._storing.popleft().result())
+        self._store_group()
+        self._await(0)
         return self._outcomes
+
+    def _await(self, at_most: int) -> None:
+        while len(self._storing) > at_most:
+            self._outcomes.extend(self._storing.popleft().result())
 
     def _take(self, event: Event) -> None:
         match event:
@@ -150,23 +160,55 @@ class Receiver:
         if error is not None or spooled is None:
             if spooled is not None:
                 spooled.discard()
-            failed: Future[Outcome] = Future()
-            failed.set_result(Failure(error or NotParseable("the part is empty")))
-            self._storing.append(failed)
+            self._group.append(Failure(error or NotParseable("the part is empty")))
         else:
-            self._storing.append(self._threads.submit(self._add, spooled))
-        while len(self._storing) > _AT_ONCE:
-            self._outcomes.append(self._storing.popleft().result())
+            self._group.append(spooled)
+            self._group_bytes += spooled.size
+        if len(self._group) >= _GROUP_PARTS or self._group_bytes >= _GROUP_BYTES:
+            self._store_group()
 
-    def _add(self, spooled: SpoolFile) -> Outcome:
-        with spooled:
-            try:
-                return self._store.add(spooled, self._source, study_instance_uid=self._study_instance_uid)
-            except DicomsvcError as error:
-                return Failure(error, *_uids(spooled))
-            except Exception as error:  # noqa: BLE001 - one part's surprise must not lose the answers of the others
-                _log.error("storing an instance failed unexpectedly (%s)", type(error).__name__)
-                return Failure(DicomsvcError("internal error; see the service's log"), *_uids(spooled))
+    def _store_group(self) -> None:
+        if not self._group:
+            return
+        self._await(_GROUPS_AT_ONCE - 1)
+        self._storing.append(self._threads.submit(self._add_group, self._group))
+        self._group, self._group_bytes = [], 0
+
+    def _add_group(self, group: list[SpoolFile | Failure]) -> list[Outcome]:
+        files = [part for part in group if isinstance(part, SpoolFile)]
+        with ExitStack() as stack:
+            for file in files:
+                stack.enter_context(file)
+            stored = iter(self._add_together(files) or self._add_each(files))
+            return [part if isinstance(part, Failure) else next(stored) for part in group]
+
+    def _add_together(self, files: list[SpoolFile]) -> list[Stored] | None:
+        if len(files) < 2:
+            return None
+        try:
+            return self._store.add_all(files, self._source, study_instance_uid=self._study_instance_uid)
+        except Exception as error:  # noqa: BLE001 - each is tried alone then, and answered for itself
+            if not isinstance(error, DicomsvcError):
+                _log.error("storing instances together failed unexpectedly (%s)", type(error).__name__)
+            return None
+
+    def _add_each(self, files: list[SpoolFile]) -> Iterator[Outcome]:
+        failed: OutOfResources | None = None
+        for file in files:
+            outcome = self._add(file) if failed is None else Failure(failed, *_uids(file))
+            if isinstance(outcome, Failure) and isinstance(outcome.error, OutOfResources):
+                # Nothing else would have more luck, and each would wait as long.
+                failed = outcome.error
+            yield outcome
+
+    def _add(self, file: SpoolFile) -> Outcome:
+        try:
+            return self._store.add(file, self._source, study_instance_uid=self._study_instance_uid)
+        except DicomsvcError as error:
+            return Failure(error, *_uids(file))
+        except Exception as error:  # noqa: BLE001 - one part's surprise must not lose the answers of the others
+            _log.error("storing an instance failed unexpectedly (%s)", type(error).__name__)
+            return Failure(DicomsvcError("internal error; see the service's log"), *_uids(file))
 
     def _discard(self) -> None:
         self._drop()
