@@ -11,12 +11,25 @@ CREATE FUNCTION fold(value text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARA
   upper(regexp_replace(normalize(value, NFKD), '[\u0300-\u036f]', '', 'g') COLLATE "C");
 -- Pairs of neighbouring characters, and single ones of scripts in which one is a word: with a GIN index on them, any
 -- wildcard of two characters (of those scripts: of one) or more is an index scan, without an extension that an embedded
--- server lacks.
-CREATE FUNCTION bigrams(value text) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 2000 RETURN
-  (SELECT coalesce(array_agg(DISTINCT piece), '{}')
-   FROM fold(value) AS folded, generate_series(1, length(folded)) AS i,
-   LATERAL (VALUES (substr(folded, i, 2)), (substr(folded, i, 1))) AS pieces (piece)
-   WHERE length(piece) = 2 OR piece COLLATE "C" >= U&'\2E80');
+-- server lacks. Of a text longer than any that the standard allows, the begin. (PL/pgSQL takes an eighth of SQL's time.)
+CREATE FUNCTION bigrams(value text) RETURNS text[] LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 500 AS $$
+DECLARE
+  folded text := coalesce(fold(left(value, 1024)), '');
+  found text[] := '{}';
+BEGIN
+  FOR i IN 1..length(folded) - 1 LOOP
+    found := found || substr(folded, i, 2);
+  END LOOP;
+  IF octet_length(folded) > length(folded) THEN
+    FOR i IN 1..length(folded) LOOP
+      IF substr(folded, i, 1) COLLATE "C" >= U&'\2E80' THEN
+        found := found || substr(folded, i, 1);
+      END IF;
+    END LOOP;
+  END IF;
+  RETURN found;
+END $$;
+
 CREATE TABLE study (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   study_instance_uid text COLLATE "C" NOT NULL UNIQUE,
