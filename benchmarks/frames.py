@@ -2,8 +2,8 @@
 
 Makes one instance of 25,600 JPEG frames (551 MB), stores it, and asks for random frames with ``wrk`` at 1, 8 and 32
 connections: of the whole service, of `FrameApp` alone, of an ASGI application that does nothing but the same ``pread``,
-and of nginx with the same bytes as files. Then lists of 500 frames. Processor time (the median of three rounds) is that of the server's process from
-the operating system's accounts: it is steadier than the rate on a machine that others use too.
+and of nginx with the same bytes as files. Then lists of 500 frames. Figures are medians of three rounds. Processor time
+is that of the server's process: it is steadier than the rate on a machine that others use too.
 
 Run ``python -m benchmarks.frames [--seconds N] [--frames N]``.
 """

@@ -1,6 +1,6 @@
 """Metadata of a TILED_SPARSE instance with 25,600 frames by HTTP: time to the last byte, gzipped and plain.
 
-Also prints how long the instance took to be stored (its metadata is made then). Orthanc 1.10 takes 9 s for such a request.
+Also prints how long the instance took to be stored (its metadata is made then).
 Run ``python -m benchmarks.metadata [--frames N]``.
 """
 

@@ -21,6 +21,7 @@ MAX_FRAME_BYTES: Final = 1 << 29
 _YBR = ("YBR_FULL", "YBR_FULL_422")
 _SUBSAMPLED = ("YBR_FULL_422", "YBR_PARTIAL_422")
 _FLOAT_ELEMENTS: Final = {"7FE00008": "<f4", "7FE00009": "<f8"}
+_END_OF_IMAGE: Final = b"\xff\xd9"
 _RLE_HEADER = struct.Struct("<16I")
 
 
@@ -147,6 +148,9 @@ def _htj2k(data: bytes, description: PixelDescription) -> Pixels:
 
 
 def _jpeg_ls(data: bytes, description: PixelDescription) -> Pixels:
+    # Without an end marker CharLS looks for one for seconds, however small the frame is.
+    if not data.rstrip(b"\0").endswith(_END_OF_IMAGE):
+        raise ValueError("cut short")
     return np.asarray(imagecodecs.jpegls_decode(data))
 
 
