@@ -11,8 +11,8 @@ CREATE FUNCTION fold(value text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARA
   upper(regexp_replace(normalize(value, NFKD), '[\u0300-\u036f]', '', 'g') COLLATE "C");
 -- Pairs of neighbouring characters, and single ones of scripts in which one is a word: with a GIN index on them, any
 -- wildcard of two characters (of those scripts: of one) or more is an index scan, without an extension that an embedded
--- server lacks. Of a text longer than any that the standard allows, the begin. PL/pgSQL takes an eighth of SQL's time; `fold` is
--- written out, because indexes are made and analysed with a search path that lacks our schema.
+-- server lacks. Of a text longer than any that the standard allows, the begin. PL/pgSQL takes an eighth of SQL's time.
+-- `fold` is written out, because indexes are made and analysed with a search path that lacks our schema.
 CREATE FUNCTION bigrams(value text) RETURNS text[] LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 500 AS $$
 DECLARE
   folded text := upper(regexp_replace(normalize(coalesce(left(value, 1024), ''), NFKD), '[\u0300-\u036f]', '', 'g')
