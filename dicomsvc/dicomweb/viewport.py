@@ -8,7 +8,7 @@ from typing import Final
 from dicomsvc.errors import BadRequest
 from dicomsvc.wsi.display import FUNCTIONS, Window
 
-MAX_VIEWPORT_PIXELS: Final = 1 << 25
+MAX_VIEWPORT_PIXELS: Final = 1 << 24
 PROFILES: Final = ("no", "yes", "srgb")
 _DEFAULT_QUALITY: Final = 90
 
