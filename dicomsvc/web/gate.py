@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from dicomsvc.auth.tokens import CHALLENGE, Authenticator
 from dicomsvc.errors import DicomsvcError, NotAuthenticated, OutOfResources
-from dicomsvc.web.cors import Cors
+from dicomsvc.web.cors import Cors, Headers
 
 _log = logging.getLogger(__name__)
 Scope = MutableMapping[str, Any]
@@ -17,6 +17,12 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+# What answers are counted by: a fixed list, since clients choose paths.
+_GROUPS = (
+    *("dicomweb/studies", "dicomweb/series", "dicomweb/instances", "dicomweb"),
+    *("api/jobs", "api/uploads", "api/upload-sets", "api/slides", "api/changes", "api/status"),
+    *("metrics", "healthz", "readyz", "docs", "pages"),
+)
 _OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 
@@ -54,19 +60,6 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
-        path: str = scope["path"]
-        frames = self._frames.matches(path)
-        status = 0
-
-        async def counted_send(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                if cross_origin:
-                    message["headers"] = [*message.get("headers", ()), *cross_origin]
-            await send(message)
-
         authorization = origin = None
         preflight = False
         for name, value in scope["headers"]:
@@ -76,36 +69,77 @@ class Gate:
                 origin = value
             elif name == b"access-control-request-method":
                 preflight = scope["method"] == "OPTIONS"
-        cross_origin = self._cors.headers(origin) if origin else []
+        frames = self._frames.matches(scope["path"])
+        if frames and origin is None and scope["method"] == "GET":
+            await self._serve_frames(scope, receive, send, authorization)
+        elif preflight and origin is not None:
+            headers = self._cors.headers(origin) + self._cors.preflight(scope["headers"])
+            await _answer(send, 204, headers, b"")
+        else:
+            application = self._frames if frames else self._app
+            cross_origin = self._cors.headers(origin) if origin else []
+            await self._serve(application, scope, receive, send, authorization, cross_origin)
+
+    async def _serve_frames(self, scope: Scope, receive: Receive, send: Send, authorization: bytes | None) -> None:
+        # Nothing stands between the frames and the server. Should an error come after their first byte, the server
+        # refuses the second answer that is tried here, and breaks the connection.
+        started = time.perf_counter()
+        status = 200
         try:
-            if preflight:
-                await _answer(counted_send, 204, self._cors.preflight(scope["headers"]), b"")
-            else:
-                if path not in _OPEN_PATHS:
-                    scope["user"] = self._authenticator.user(authorization)
-                await (self._frames if frames else self._app)(scope, receive, counted_send)
+            scope["user"] = self._authenticator.user(authorization)
+            await self._frames(scope, receive, send)
         except DicomsvcError as error:
-            await self._answer_error(counted_send, error, answered=status)
+            status = error.http_status
+            await _answer(send, status, *error_answer(error))
+        except Exception:  # noqa: BLE001 - the border
+            status = 500
+            _log.exception("a request for frames failed")
+            await _answer(send, status, *_surprise())
+        finally:
+            self._traffic.count("frames", status, started)
+
+    async def _serve(
+        self,
+        application: AsgiApp,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        authorization: bytes | None,
+        cross_origin: Headers,
+    ) -> None:
+        started = time.perf_counter()
+        path: str = scope["path"]
+        status = 0
+
+        async def counted_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *cross_origin]
+            await send(message)
+
+        try:
+            if path not in _OPEN_PATHS:
+                scope["user"] = self._authenticator.user(authorization)
+            await application(scope, receive, counted_send)
+        except DicomsvcError as error:
+            if status:
+                # The status line is out: breaking the connection is all that keeps a half answer from looking whole.
+                raise
+            await _answer(counted_send, error.http_status, *error_answer(error))
         except Exception:  # noqa: BLE001
             # The border: whatever went wrong, the client gets an answer without a trace of its data.
-            _log.exception("%s of a %s failed", scope["method"], _group(path, frames))
+            _log.exception("%s of %s failed", scope["method"], _group(path))
             if not status:
-                await _answer(counted_send, 500, _JSON, _body("internal error; see the service's log"))
+                await _answer(counted_send, 500, *_surprise())
         finally:
-            self._traffic.count(_group(path, frames), status, started)
-
-    async def _answer_error(self, send: Send, error: DicomsvcError, answered: int) -> None:
-        if answered:
-            # The status line is out: breaking the connection is all that keeps a half answer from looking whole.
-            raise error
-        headers, body = error_answer(error)
-        await _answer(send, error.http_status, headers, body)
+            self._traffic.count(_group(path), status, started)
 
 
-_JSON = [(b"content-type", b"application/json")]
+_JSON: Headers = [(b"content-type", b"application/json")]
 
 
-def error_answer(error: DicomsvcError) -> tuple[list[tuple[bytes, bytes]], bytes]:
+def error_answer(error: DicomsvcError) -> tuple[Headers, bytes]:
     """Return headers and body that tell a client of an error."""
     headers = list(_JSON)
     if isinstance(error, NotAuthenticated):
@@ -119,14 +153,15 @@ def _body(message: str) -> bytes:
     return json.dumps({"error": message}, ensure_ascii=False).encode()
 
 
-def _group(path: str, frames: bool) -> str:
-    if frames:
-        return "frames"
-    first, _, rest = path.removeprefix("/").partition("/")
-    return first + "/" + rest.partition("/")[0] if first == "api" else (first or "pages")
+def _surprise() -> tuple[Headers, bytes]:
+    return _JSON, _body("internal error; see the service's log")
 
 
-async def _answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+def _group(path: str) -> str:
+    return next((group for group in _GROUPS if path.startswith(group, 1)), "other")
+
+
+async def _answer(send: Send, status: int, headers: Headers, body: bytes) -> None:
     length = [(b"content-length", str(len(body)).encode())] if body or status != 204 else []
     await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})
     await send({"type": "http.response.body", "body": body})
