@@ -119,8 +119,9 @@ class Receiver:
         return self._results()
 
     def _results(self) -> list[Outcome]:
-        self._store_group()
         self._await(0)
+        self._outcomes.extend(self._add_group(self._group))
+        self._group = []
         return self._outcomes
 
     def _await(self, at_most: int) -> None:
