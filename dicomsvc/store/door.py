@@ -8,8 +8,9 @@ index (commit). A crash between any two steps leaves the file's spool name behin
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from dicomsvc.dicom.part10 import Instance, parse_instance
@@ -18,11 +19,9 @@ from dicomsvc.store import index
 from dicomsvc.store.database import database_errors
 from dicomsvc.store.layout import Layout, file_key, make_durable_folder, sync_folder
 from dicomsvc.store.quarantine import quarantine_conflict
+from dicomsvc.store.recovery import settle
 from dicomsvc.store.sameness import same_instance
 from dicomsvc.store.spool import SpoolFile
-
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
-_KNOWN = text("SELECT sha256 FROM instance WHERE sop_instance_uid = :uid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +72,15 @@ class Door:
         parsed = [self._parse(file, study_instance_uid) for file in spooled]
         for file in spooled:
             file.sync()
-        # Locks are taken in one order by everybody, so that two senders of the same slide do not wait for each other.
-        entries = sorted(zip(spooled, parsed, strict=True), key=lambda entry: entry[1].sop_instance_uid)
-        stored = self._commit(entries, source)
+        # Rows are locked in one order by everybody, so that two senders never wait for each other.
+        entries = sorted(
+            zip(spooled, parsed, strict=True),
+            key=lambda entry: (entry[1].study_instance_uid, entry[1].sop_instance_uid),
+        )
+        try:
+            stored = self._commit(entries, source)
+        except _Conflict as conflict:
+            raise self._quarantine(conflict, source) from None
         return [stored[instance.sop_instance_uid] for instance in parsed]
 
     def _parse(self, file: SpoolFile, study_instance_uid: str | None) -> Instance:
@@ -86,57 +91,58 @@ class Door:
 
     def _commit(self, entries: Sequence[tuple[SpoolFile, Instance]], source: Source) -> dict[str, Stored]:
         placed: list[SpoolFile] = []
-        committing = False
         try:
-            with database_errors(), self._engine.connect() as connection, connection.begin() as transaction:
-                stored = {
-                    instance.sop_instance_uid: self._enter(connection, file, instance, source, placed)
-                    for file, instance in entries
-                }
-                committing = True
-                transaction.commit()
-        except (DicomsvcError, SQLAlchemyError, OSError) as error:
-            self._undo(placed, in_doubt=committing)
+            with database_errors(), self._engine.begin() as connection:
+                return self._enter(connection, entries, source, placed)
+        except (DicomsvcError, SQLAlchemyError, OSError, _Conflict) as error:
+            self._undo(placed)
             if isinstance(error, OSError):
                 raise OutOfResources(f"the file could not be stored: {os.strerror(error.errno or 0)}") from error
             raise
-        return stored
 
     def _enter(
         self,
         connection: Connection,
-        file: SpoolFile,
-        instance: Instance,
+        entries: Sequence[tuple[SpoolFile, Instance]],
         source: Source,
         placed: list[SpoolFile],
-    ) -> Stored:
-        key = file_key(instance.sop_instance_uid)
-        lock_key(connection, key)
-        known = connection.scalar(_KNOWN, {"uid": instance.sop_instance_uid})
-        if known is not None:
-            return self._duplicate(file, instance, known, source)
-        placed.append(file)
-        self._place(file, key)
-        index.insert(connection, instance, key=key, size=file.size, sha256=file.digest(), source=source.kind)
-        return _stored(instance)
+    ) -> dict[str, Stored]:
+        index.lock_keys(connection, [file_key(instance.sop_instance_uid) for _, instance in entries])
+        known = index.known_digests(connection, [instance.sop_instance_uid for _, instance in entries])
+        stored = {}
+        folders = set()
+        for file, instance in entries:
+            uid = instance.sop_instance_uid
+            if uid in known:
+                if known[uid] != file.digest() and not self._same_as_stored(file, instance):
+                    raise _Conflict(file, instance)
+                stored[uid] = _stored(instance, duplicate=True)
+                continue
+            placed.append(file)
+            folders.add(self._place(file, file_key(uid)))
+            index.insert(connection, instance, size=file.size, sha256=file.digest(), source=source.kind)
+            known[uid] = file.digest()
+            stored[uid] = _stored(instance)
+        for folder in folders:
+            sync_folder(folder)
+        return stored
 
-    def _place(self, file: SpoolFile, key: str) -> None:
+    def _place(self, file: SpoolFile, key: str) -> Path:
         target = self._layout.instance_path(key)
         make_durable_folder(target.parent)
-        file.rename(f"{key}.part")
+        file.rename(f"{key}.{file.path.name}")
         # The key is locked and has no row: what lies there was never acknowledged.
         target.unlink(missing_ok=True)
         os.link(file.path, target)
-        sync_folder(target.parent)
+        return target.parent
 
-    def _undo(self, placed: Sequence[SpoolFile], *, in_doubt: bool) -> None:
+    def _undo(self, placed: Sequence[SpoolFile]) -> None:
         for file in placed:
-            if in_doubt:
+            try:
+                settle(self._layout, self._engine, file.path)
+            except OutOfResources:
+                # Whether the commit came about is not known; the sweep will ask when the database answers again.
                 file.in_doubt = True
-                continue
-            target = self._layout.instance_path(file.path.stem)
-            if target.exists() and file.path.exists() and target.samefile(file.path):
-                target.unlink()
 
     def _same_as_stored(self, file: SpoolFile, instance: Instance) -> bool:
         stored = self._layout.instance_path(file_key(instance.sop_instance_uid))
@@ -147,18 +153,21 @@ class Door:
             # The stored file is damaged or gone: `verify` will tell; what came now is not taken for it.
             return False
 
-    def _duplicate(self, file: SpoolFile, instance: Instance, known: bytes, source: Source) -> Stored:
-        if known == file.digest() or self._same_as_stored(file, instance):
-            return _stored(instance, duplicate=True)
-        quarantine_conflict(self._layout, self._engine, file, instance, source.who or source.kind)
-        raise DuplicateInstance(
+    def _quarantine(self, conflict: "_Conflict", source: Source) -> DuplicateInstance:
+        instance = conflict.instance
+        quarantine_conflict(self._layout, self._engine, conflict.file, instance, source.who or source.kind)
+        return DuplicateInstance(
             f"other content is stored under SOP Instance UID {instance.sop_instance_uid}; the new one is in quarantine"
         )
 
 
-def lock_key(connection: Connection, key: str) -> None:
-    """Let only this transaction deal with a file's key until it ends."""
-    connection.execute(_LOCK, {"key": key})
+class _Conflict(Exception):
+    """Another instance is stored under the UID; said only once the transaction has ended."""
+
+    def __init__(self, file: SpoolFile, instance: Instance) -> None:
+        super().__init__(instance.sop_instance_uid)
+        self.file = file
+        self.instance = instance
 
 
 def _stored(instance: Instance, *, duplicate: bool = False) -> Stored:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, delete, func, select, text, update
 
 from dicomsvc.dicom.part10 import Instance
+from dicomsvc.store.layout import file_key
 from dicomsvc.store.levels import instance_columns, series_columns, split_by_level, study_columns
-from dicomsvc.store.tables import instance, series, study
+from dicomsvc.store.tables import change, instance, series, study
 
 # One round trip for all rows of an instance. What the first instance says of its study and series stays; later ones
 # fill gaps.
@@ -60,13 +61,29 @@ WITH of_study AS (
     id, :sop_instance_uid, :sop_class_uid, :transfer_syntax_uid, :instance_number, :container_identifier,
     :number_of_frames, :file_key, :size, :sha256, :source, CAST(:instance_attributes AS jsonb) FROM of_series
   RETURNING id
+), of_feed AS (
+  INSERT INTO change (kind, study_instance_uid, series_instance_uid, sop_instance_uid, sop_class_uid)
+  SELECT 'stored', :study_instance_uid, :series_instance_uid, :sop_instance_uid, :sop_class_uid WHERE :announce
 )
 INSERT INTO instance_blob (instance_key, metadata, frames) SELECT id, :metadata, :frames FROM of_instance
 """)
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(key, 0)) FROM unnest(CAST(:keys AS text[])) AS key")
+_KNOWN = text("SELECT sop_instance_uid, sha256 FROM instance WHERE sop_instance_uid = ANY(:uids)")
+
+
+def lock_keys(connection: Connection, keys: Sequence[str]) -> None:
+    """Let only this transaction deal with these files' keys until it ends."""
+    connection.execute(_LOCK, {"keys": sorted(set(keys))})
+
+
+def known_digests(connection: Connection, sop_instance_uids: Sequence[str]) -> dict[str, bytes]:
+    """Return the SHA-256 of those instances that are stored."""
+    rows = connection.execute(_KNOWN, {"uids": list(sop_instance_uids)})
+    return {row.sop_instance_uid: row.sha256 for row in rows}
 
 
 def insert(
-    connection: Connection, parsed: Instance, *, key: str, size: int, sha256: bytes, source: str, announce: bool = True
+    connection: Connection, parsed: Instance, *, size: int, sha256: bytes, source: str, announce: bool = True
 ) -> None:
     """Add the rows of an instance, of its series and its study where they are new, and an entry of the change feed."""
     of_study, of_series, of_instance = split_by_level(parsed.attributes)
@@ -88,7 +105,8 @@ def insert(
             "series_attributes": json.dumps(of_series),
             "instance_attributes": json.dumps(of_instance),
             "number_of_frames": parsed.frames.number_of_frames if parsed.frames else 0,
-            "file_key": key,
+            "file_key": file_key(parsed.sop_instance_uid),
+            "announce": announce,
             "size": size,
             "sha256": sha256,
             "source": source,
@@ -96,15 +114,6 @@ def insert(
             "frames": parsed.frames.to_bytes() if parsed.frames else None,
         },
     )
-    if announce:
-        announce_change(
-            connection,
-            "stored",
-            parsed.study_instance_uid,
-            parsed.series_instance_uid,
-            parsed.sop_instance_uid,
-            parsed.sop_class_uid,
-        )
 
 
 def remove(connection: Connection, sop_instance_uids: Sequence[str], *, kind: str = "deleted") -> None:
@@ -126,15 +135,10 @@ def remove(connection: Connection, sop_instance_uids: Sequence[str], *, kind: st
         .order_by(study.c.id)
         .with_for_update()
     ).all()
-    for row in rows:
-        announce_change(
-            connection,
-            kind,
-            row.study_instance_uid,
-            row.series_instance_uid,
-            row.sop_instance_uid,
-            row.sop_class_uid,
-        )
+    if rows:
+        uids = ("study_instance_uid", "series_instance_uid", "sop_instance_uid", "sop_class_uid")
+        entries = [{"kind": kind, **{name: getattr(row, name) for name in uids}} for row in rows]
+        connection.execute(change.insert(), entries)
     connection.execute(delete(instance).where(instance.c.id.in_([row.instance_key for row in rows])))
     for series_key in {row.series_key for row in rows}:
         _shrink_series(connection, series_key)
@@ -164,17 +168,3 @@ def _shrink_study(connection: Connection, study_key: int) -> None:
         )
     else:
         connection.execute(delete(study).where(study.c.id == study_key))
-
-
-_ANNOUNCE = text("""
-INSERT INTO change (kind, study_instance_uid, series_instance_uid, sop_instance_uid, sop_class_uid)
-VALUES (:kind, :study, :series, :instance, :sop_class)
-""")
-
-
-def announce_change(
-    connection: Connection, kind: str, study_uid: str, series_uid: str, sop_instance_uid: str, sop_class_uid: str
-) -> None:
-    """Add an entry of the change feed."""
-    values = {"kind": kind, "study": study_uid, "series": series_uid, "instance": sop_instance_uid}
-    connection.execute(_ANNOUNCE, {**values, "sop_class": sop_class_uid})

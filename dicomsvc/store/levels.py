@@ -3,6 +3,9 @@
 from typing import Any
 
 Attributes = dict[str, dict[str, Any]]
+# PostgreSQL refuses an entry of an index above 2,704 bytes. No value that these columns are for is as long (PS3.5 6.2);
+# the attributes keep it whole.
+_MOST_CHARACTERS = 512
 
 STUDY_TAGS = frozenset(
     # Patient
@@ -72,7 +75,7 @@ def text_value(attributes: Attributes, tag: str) -> str | None:
     if not values:
         return None
     joined = "\\".join("" if value is None else str(value) for value in values)
-    return joined or None
+    return joined[:_MOST_CHARACTERS] or None
 
 
 def person_name(attributes: Attributes, tag: str) -> str | None:
@@ -80,7 +83,7 @@ def person_name(attributes: Attributes, tag: str) -> str | None:
     values = attributes.get(tag, {}).get("Value") or ()
     groups = ("Alphabetic", "Ideographic", "Phonetic")
     names = ["=".join(name.get(group, "") for group in groups).rstrip("=") for name in values if isinstance(name, dict)]
-    return "\\".join(names).upper() or None
+    return "\\".join(names).upper()[:_MOST_CHARACTERS] or None
 
 
 def integer_value(attributes: Attributes, tag: str) -> int | None:

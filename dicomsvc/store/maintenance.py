@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,7 +15,6 @@ from dicomsvc.dicom.part10 import parse_instance
 from dicomsvc.errors import DicomsvcError
 from dicomsvc.store import index
 from dicomsvc.store.database import database_errors
-from dicomsvc.store.door import lock_key
 from dicomsvc.store.instances import Instances
 from dicomsvc.store.layout import Layout, file_key
 from dicomsvc.store.recovery import settle
@@ -103,7 +103,7 @@ def verify(layout: Layout, engine: Engine, progress: Progress = lambda done, tot
 def _still_known(engine: Engine, key: str) -> bool:
     """Ask under the key's lock, so that an instance being stored or deleted right now is no finding."""
     with database_errors(), engine.begin() as connection:
-        lock_key(connection, key)
+        index.lock_keys(connection, [key])
         return connection.scalar(select(instance.c.id).where(instance.c.file_key == key)) is not None
 
 
@@ -155,13 +155,12 @@ def _index_file(engine: Engine, path: Path, max_header_bytes: int, result: Reind
         result.unreadable.append(path.name)
         return
     with database_errors(), engine.begin() as connection:
-        lock_key(connection, path.stem)
+        index.lock_keys(connection, [path.stem])
         if connection.scalar(select(func.count()).select_from(instance).where(instance.c.file_key == path.stem)):
             return
         index.insert(
             connection,
             parsed,
-            key=path.stem,
             size=path.stat().st_size,
             sha256=digest_file(path),
             source="reindex",
@@ -189,14 +188,12 @@ def delete(
     records = Instances(layout, engine).find(study_instance_uid, series_instance_uid, sop_instance_uid)
     doomed = []
     for record in records:
-        second_name = area.folder / f"{record.path.stem}.part"
+        second_name = area.folder / f"{record.path.stem}.{uuid.uuid4().hex}.part"
         if record.path.exists():
-            second_name.unlink(missing_ok=True)
             os.link(record.path, second_name)
             doomed.append(second_name)
     with database_errors(), engine.begin() as connection:
-        for record in sorted(records, key=lambda record: record.sop_instance_uid):
-            lock_key(connection, record.path.stem)
+        index.lock_keys(connection, [record.path.stem for record in records])
         index.remove(connection, [record.sop_instance_uid for record in records])
         connection.execute(
             audit.insert().values(

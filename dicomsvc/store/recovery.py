@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, select
 
 from dicomsvc.store.database import database_errors
-from dicomsvc.store.door import lock_key
+from dicomsvc.store.index import lock_keys
 from dicomsvc.store.layout import Layout
 from dicomsvc.store.spool import abandoned_folders
 from dicomsvc.store.tables import instance
@@ -39,12 +39,12 @@ def sweep(layout: Layout, engine: Engine) -> int:
 def settle(layout: Layout, engine: Engine, spooled: Path) -> bool:
     """Remove a spool file, and its second name unless the index has it; return whether a second name went."""
     orphan = False
-    key = spooled.stem
+    key = spooled.name.partition(".")[0]
     if len(key) == _KEY_LENGTH:
         with database_errors(), engine.begin() as connection:
-            lock_key(connection, key)
+            lock_keys(connection, [key])
             target = layout.instance_path(key)
-            if target.exists() and target.samefile(spooled) and not _known(connection, key):
+            if target.exists() and spooled.exists() and target.samefile(spooled) and not _known(connection, key):
                 target.unlink()
                 orphan = True
     spooled.unlink(missing_ok=True)

@@ -151,6 +151,52 @@ def test_an_instance_without_uids_is_refused(store: Store) -> None:
         add(store, part10(ds))
 
 
+def test_values_too_long_for_an_index_are_stored_and_kept_whole(store: Store) -> None:
+    ds = wsi_dataset()
+    ds.AccessionNumber = "".join(chr(0x4E00 + number % 20000) for number in range(6000))
+    stored = add(store, part10(ds))
+    with store.engine.connect() as connection:
+        row = connection.execute(select(study).where(study.c.study_instance_uid == stored.study_instance_uid)).one()
+    assert row.attributes["00080050"]["Value"] == [ds.AccessionNumber]
+
+
+def test_slides_that_share_studies_in_other_orders_do_not_block_each_other(store: Store) -> None:
+    studies = [generate_uid() for _ in range(3)]
+    outcomes: list[int] = []
+
+    def send(seed: int) -> None:
+        order = studies if seed % 2 else studies[::-1]
+        files = [
+            spooled(store, part10(wsi_dataset(study_instance_uid=uid, seed=seed * 10 + number)))
+            for number, uid in enumerate(order * 3)
+        ]
+        outcomes.append(len(store.add_all(files, SOURCE)))
+        for file in files:
+            file.discard()
+
+    threads = [threading.Thread(target=send, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes == [9] * 6
+
+
+def test_a_sender_that_fails_does_not_harm_the_next_one_of_the_same_instance(store: Store, settings: Settings) -> None:
+    content = part10(wsi_dataset())
+    failed = spooled(store, content)
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE instance_blob RENAME TO hidden")
+    with pytest.raises(Exception, match="instance_blob"):
+        store.add(failed, SOURCE)
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE hidden RENAME TO instance_blob")
+    stored = add(store, content)
+    failed.discard()
+    assert store.instances.find_sop_instance(stored.sop_instance_uid).path.read_bytes() == content
+    assert store.verify().sound
+
+
 def test_a_full_disk_is_said_before_anything_is_taken(settings: Settings) -> None:
     reserve = StoreSettings(disk_reserve_mb=1 << 30)
     with Store(settings.model_copy(update={"store": reserve})) as store, pytest.raises(OutOfResources):
