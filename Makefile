@@ -26,7 +26,8 @@ test-faults: setup-test ## Crashes, full disks, mutated input: minutes to an hou
 	@$(VENV)/python -m pytest tests/faults
 
 bench: setup-test ## Speed beside peers, measured in the same run
-	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(VENV)/python "$$file" || exit 1; done
+	@for name in conversion cstore stow frames metadata qido; do \
+		echo "== $$name"; $(VENV)/python -m benchmarks.$$name || exit 1; done
 
 lint: setup ## Style, types, layers
 	@$(VENV)/ruff check . && $(VENV)/ruff format --check . && $(VENV)/mypy && $(VENV)/lint-imports --no-cache >/dev/null \
