@@ -115,9 +115,11 @@ def main() -> None:
         service.wait(60)
     console.print(
         f"\n[bold green]Done in {time.monotonic() - started:.0f} s.[/] Pictures and store are in demo/. To go on:\n"
-        "  dicomsvc serve --data demo/data    then point a DICOMweb viewer at http://127.0.0.1:8080/dicomweb\n"
-        "  make serve                         a service with an empty store in ./data\n"
-        "  http://127.0.0.1:8080/docs         the API of ours, to try"
+        "  .venv/bin/dicomsvc serve --data demo/data   the service with these slides, then:\n"
+        "    http://127.0.0.1:8080/                    the slides, in a browser\n"
+        "    http://127.0.0.1:8080/dicomweb            for a DICOMweb viewer\n"
+        "    http://127.0.0.1:8080/docs                the API of ours, to try\n"
+        "  make serve                                  a service with an empty store in ./data"
     )
 
 
