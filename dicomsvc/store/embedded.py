@@ -6,7 +6,7 @@ is killed; the next one finds it by its data folder. Run as root, the wheel's la
 (``/root``, say), the database, or a copy of the programs, goes to ``/var/lib/dicomsvc`` instead.
 """
 
-import hashlib
+import contextlib
 import importlib.metadata
 import logging
 import os
@@ -14,6 +14,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+import uuid
 import warnings
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,19 @@ class EmbeddedDatabase:
 
 
 def embedded_folder(data: Path) -> Path:
-    """Return where the embedded database of a data folder lies."""
+    """Return where the embedded database of a data folder lies; one that lies elsewhere is named by a file in it."""
     folder = data.absolute() / "postgres"
     if os.geteuid() != 0 or not _closed_parents(folder):
         return folder
-    return _SHARED_HOME / f"postgres-{hashlib.sha256(str(data.absolute()).encode()).hexdigest()[:16]}"
+    # Not by the folder's path: another data folder may lie there one day.
+    name = data / "postgres.name"
+    fresh = f"postgres-{uuid.uuid4().hex}"
+    draft = data / fresh
+    draft.write_text(fresh, encoding="ascii")
+    with contextlib.suppress(FileExistsError):
+        os.link(draft, name)
+    draft.unlink()
+    return _SHARED_HOME / Path(name.read_text(encoding="ascii")).name
 
 
 def _closed_parents(folder: Path) -> list[Path]:
