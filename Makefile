@@ -23,7 +23,7 @@ test: setup-test lint ## Run all tests but the long fault and speed ones
 	@$(VENV)/python -m pytest -m "not slow"
 
 test-faults: setup-test ## Crashes, full disks, mutated input: minutes to an hour
-	@$(VENV)/python -m pytest tests/faults
+	@DICOMSVC_KILL_ROUNDS=25 $(VENV)/python -m pytest tests/faults
 
 bench: setup-test ## Speed beside peers, measured in the same run
 	@for name in conversion cstore stow frames metadata qido; do \
