@@ -36,5 +36,5 @@ lint: setup ## Style, types, layers
 format: setup ## Format the code
 	@$(VENV)/ruff check --fix . && $(VENV)/ruff format .
 
-clean: ## Remove what demo and benchmarks leave
-	@rm -rf demo benchmarks/work
+clean: ## Remove what the demo leaves
+	@rm -rf demo

@@ -18,7 +18,7 @@ from dicomsvc.ingest.convert.sources.base import Properties
 
 _UNKNOWN: Final = "Unknown"
 # What stands for a date that was removed, where the standard wants one (PS3.15 E.1, action D).
-_DUMMY_DATE: Final = dt.datetime(1970, 1, 1)
+_REMOVED_DATE: Final = dt.datetime(1970, 1, 1)
 _SERIES_NUMBER: Final = 1
 
 
@@ -99,7 +99,7 @@ def _acquired(source: Path, values: WsiMetadata, properties: Properties, options
     if values.study.date is not None:
         return dt.datetime.combine(values.study.date, values.study.time or dt.time())
     if options.deidentify:
-        return _DUMMY_DATE
+        return _REMOVED_DATE
     return dt.datetime.fromtimestamp(int(source.stat().st_mtime))
 
 
