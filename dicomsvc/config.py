@@ -118,6 +118,25 @@ class IngestSettings(Section):
     """Unfinished uploads are removed after this time without a byte."""
 
 
+class TritonSettings(Section):
+    url: str | None = None
+    """gRPC address of a Triton server, ``HOST:PORT``. Unset: an own server, on loopback, from the set-up's runtime."""
+    tls: bool = False
+    """Speak TLS to a configured server."""
+    models: Path | None = None
+    """Folder of models (``triton_models/``); unset: the one that comes with dicomsvc."""
+    runtime: Path | None = None
+    """Folder of the own server's runtime environment; unset: ``triton`` in this Python's environment."""
+    instances: int = Field(0, ge=0)
+    """Copies of each model that the own server runs at the same time; 0: one for each core."""
+    memory_mb: int = Field(4096, ge=512)
+    """Memory that the own server may use before it is started again."""
+    timeout_seconds: float = Field(120, gt=0)
+    """Longest time for the answer to one batch."""
+    in_process: bool = False
+    """Run models in the worker by ONNX Runtime instead; said in each result's provenance."""
+
+
 class AuthSettings(Section):
     tokens: Mapping[str, SecretStr] = Field(default_factory=dict)
     """User name to the SHA-256 (hex) of that user's bearer token; ``dicomsvc token NAME`` makes one."""
@@ -152,6 +171,8 @@ class Settings(BaseSettings):
     """Work items."""
     ingest: IngestSettings = IngestSettings()
     """Watch folders and uploads."""
+    triton: TritonSettings = TritonSettings()
+    """The model server."""
     auth: AuthSettings = AuthSettings()
     """Who may use the service."""
 

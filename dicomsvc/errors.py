@@ -20,6 +20,10 @@ Every class carries the status that the borders answer with, so that DIMSE, STOW
     ├── DamagedFile                   0xC000  500   a stored file no longer has the bytes it came with
     ├── Cancelled                     0xFE00  409   somebody asked for this to stop
     ├── PeerFailure                   0xC000  502   a peer could not be reached, refused, or broke off
+    │   └── ServerUnavailable         0xC000  503   the model server does not answer; the same call may succeed later
+    ├── ModelFailure                  0xC000  502   a model failed on its input, or gave what it does not promise
+    ├── InvalidModel                  0xC000  400   a model folder is not what it must be; names file and line
+    ├── UnfitSlide                    0xC000  409   the slide or image is not what the model was made for
     ├── ConfigurationError            0xC000  500
     └── ConversionError               0xC000  409
         ├── UnknownSlideFormat        0xC000  415
@@ -121,6 +125,22 @@ class Cancelled(DicomsvcError):
 
 class PeerFailure(DicomsvcError):
     http_status = 502
+
+
+class ServerUnavailable(PeerFailure):
+    http_status = 503
+
+
+class ModelFailure(DicomsvcError):
+    http_status = 502
+
+
+class InvalidModel(DicomsvcError):
+    http_status = 400
+
+
+class UnfitSlide(DicomsvcError):
+    http_status = 409
 
 
 class ConfigurationError(DicomsvcError):

@@ -1,0 +1,1 @@
+"""Turns tensors into findings, one decoder for each kind of output, and joins them over tile borders."""

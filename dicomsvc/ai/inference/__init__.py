@@ -1,0 +1,1 @@
+"""Calls a model: over gRPC on Triton, or in this process where somebody chose so (never silently)."""
