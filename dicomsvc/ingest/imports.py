@@ -13,14 +13,14 @@ from dicomsvc.errors import BadRequest, DicomsvcError, NotFound, NotParseable, O
 from dicomsvc.ingest.dicomdir import referenced_files
 from dicomsvc.ingest.recognise import Found, Kind, recognise, search
 from dicomsvc.ingest.requests import ImportOptions, read_options
-from dicomsvc.jobs import Handler, Jobs, Progress, Work, Worker, WorkItem, follow
+from dicomsvc.jobs import Handler, Jobs, Progress, Work, WorkItem
+from dicomsvc.jobs.standin import work_off
 from dicomsvc.store import Source, Store
 
 _PIECE = 4 << 20
 _THREADS = 4
 _IN_FLIGHT = 4 * _THREADS
 _LISTED = 1000
-_WORKER_SIGN_SECONDS = 15.0
 
 
 @dataclass(slots=True)
@@ -228,30 +228,5 @@ def import_and_wait(
     """Import and return the final work items; where no worker lives, this process is one for that long."""
     from dicomsvc.ingest.handlers import HANDLERS
 
-    jobs = Jobs(store.engine)
-    items = submit_import(jobs, paths, options, requested_by)
-    uids = [item.uid for item in items]
-    worker = Worker(store.settings, store.engine, handlers or HANDLERS)
-    over = threading.Event()
-    thread = threading.Thread(target=_stand_in, args=(jobs, worker, over), name="worker")
-    thread.start()
-    try:
-        return follow(jobs, uids, progress)
-    except KeyboardInterrupt:
-        for item in jobs.get_all(uids):
-            if not item.final:
-                jobs.request_cancel(item.uid)
-        raise
-    finally:
-        over.set()
-        worker.stop()
-        thread.join()
-
-
-def _stand_in(jobs: Jobs, worker: Worker, over: threading.Event) -> None:
-    """Be the worker as soon as there is none."""
-    while not over.is_set():
-        if not jobs.has_workers(_WORKER_SIGN_SECONDS):
-            worker.run()
-            return
-        over.wait(_WORKER_SIGN_SECONDS / 3)
+    items = submit_import(Jobs(store.engine), paths, options, requested_by)
+    return work_off(store, [item.uid for item in items], handlers or HANDLERS, progress)
