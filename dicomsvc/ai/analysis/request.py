@@ -1,0 +1,79 @@
+"""What an analysis is asked to do, as it stands in a work item's inputs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from dicomsvc.errors import BadRequest
+from dicomsvc.wsi.plan import Rectangle
+
+Uid = Annotated[str, StringConstraints(max_length=64, pattern=r"^[0-9]+(\.[0-9]+)*$")]
+ModelName = Annotated[str, StringConstraints(max_length=64, pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+_FARTHEST = 1 << 24
+
+
+class Region(BaseModel):
+    """A rectangle in pixels of the slide's finest level; ``x``, ``y``: its top left corner."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    x: int = Field(ge=0, lt=_FARTHEST)
+    y: int = Field(ge=0, lt=_FARTHEST)
+    width: int = Field(gt=0, lt=_FARTHEST)
+    height: int = Field(gt=0, lt=_FARTHEST)
+
+    def rectangle(self) -> Rectangle:
+        return Rectangle(self.x, self.y, self.width, self.height)
+
+
+class AnalysisRequest(BaseModel):
+    """One slide, one version of one model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+
+    study_instance_uid: Uid
+    series_instance_uid: Uid
+    model: ModelName
+    number: int = Field(ge=1)
+    """Version of the model, as Triton counts."""
+    regions: tuple[Region, ...] = Field((), max_length=1000)
+    """Where to look; nothing: the whole slide."""
+    labelmap: bool = False
+    """Write a LABELMAP segmentation beside, in a series of its own."""
+    probability: bool = False
+    """Write the probability as a FRACTIONAL segmentation beside."""
+
+
+def read_request(inputs: Mapping[str, Any]) -> AnalysisRequest:
+    """Check a work item's inputs.
+
+    Raises
+    ------
+    BadRequest
+        When one is missing, unknown or wrong; the message names it.
+    """
+    try:
+        return AnalysisRequest(**inputs)
+    except ValidationError as error:
+        problems = error.errors(include_input=False, include_url=False)
+        lines = (f"{'.'.join(str(part) for part in problem['loc'])[:80]}: {problem['msg']}" for problem in problems)
+        raise BadRequest(f"analysis: {'; '.join(lines)}") from None
+
+
+def parse_regions(texts: Sequence[str]) -> tuple[Region, ...]:
+    """Read regions written as ``X,Y,WIDTH,HEIGHT``.
+
+    Raises
+    ------
+    BadRequest
+        When one is not.
+    """
+    regions = []
+    for text in texts:
+        try:
+            x, y, width, height = (int(part) for part in text.split(","))
+            regions.append(Region(x=x, y=y, width=width, height=height))
+        except ValueError:
+            raise BadRequest(f"a region is X,Y,WIDTH,HEIGHT in pixels of the finest level, not {text[:80]!r}") from None
+    return tuple(regions)
