@@ -1,11 +1,16 @@
 """The slide that results are about: its identity, its levels, its place in the slide's frame of reference."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.valuerep import PersonName
 
 from dicomsvc.errors import InvalidInstance
 
@@ -57,9 +62,112 @@ class SourceSlide:
 def source_slide(datasets: Sequence[Dataset]) -> SourceSlide:
     """Describe a pyramid by the data sets (without pixels) of its levels, in any order.
 
+    A level without an origin gets that of another level, else (0, 0): its results still lie right on the slide, as all
+    of them are told from the same origin.
+
     Raises
     ------
     InvalidInstance
         When an attribute is missing that every result object must repeat; the message names it.
     """
-    raise InvalidInstance("no levels")
+    if not datasets:
+        raise InvalidInstance("a slide without levels")
+    try:
+        return _source_slide(datasets)
+    except InvalidInstance:
+        raise
+    except Exception as error:  # noqa: BLE001 - border: values of somebody else's data set
+        raise InvalidInstance(f"a level of the slide cannot be read ({type(error).__name__})") from None
+
+
+def _source_slide(datasets: Sequence[Dataset]) -> SourceSlide:
+    ordered = sorted(datasets, key=lambda ds: -_count(ds, "TotalPixelMatrixColumns"))
+    origins = [_origin(ds) for ds in ordered]
+    known = next((origin for origin in origins if origin is not None), (0.0, 0.0))
+    levels = tuple(_level(ds, origin or known) for ds, origin in zip(ordered, origins, strict=True))
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "ContainerIdentifier"):
+        if len({str(_required(ds, keyword)) for ds in ordered}) > 1:
+            raise InvalidInstance(f"the levels of the slide differ in {keyword}")
+    base = ordered[0]
+    orientation = tuple(float(value) for value in _required(base, "ImageOrientationSlide"))
+    if len(orientation) != 6:
+        raise InvalidInstance(f"instance {base.SOPInstanceUID}: ImageOrientationSlide has not six values")
+    return SourceSlide(
+        study_instance_uid=str(base.StudyInstanceUID),
+        series_instance_uid=str(base.SeriesInstanceUID),
+        frame_of_reference_uid=str(base.FrameOfReferenceUID),
+        container_identifier=str(base.ContainerIdentifier),
+        image_orientation=orientation,
+        levels=levels,
+        dataset=_without_frames(base),
+    )
+
+
+def _level(ds: Dataset, origin_mm: tuple[float, float]) -> SourceLevel:
+    return SourceLevel(
+        sop_class_uid=str(_required(ds, "SOPClassUID")),
+        sop_instance_uid=str(_required(ds, "SOPInstanceUID")),
+        columns=_count(ds, "TotalPixelMatrixColumns"),
+        rows=_count(ds, "TotalPixelMatrixRows"),
+        tile_columns=_count(ds, "Columns"),
+        tile_rows=_count(ds, "Rows"),
+        pixel_spacing_mm=_pixel_spacing(ds),
+        origin_mm=origin_mm,
+    )
+
+
+def _required(ds: Dataset, keyword: str) -> Any:
+    value = ds.get(keyword)
+    if value is None or value == "" or (keyword == "ImageOrientationSlide" and not value):
+        raise InvalidInstance(f"instance {ds.get('SOPInstanceUID', 'without a UID')}: {keyword} is missing")
+    return value
+
+
+def _count(ds: Dataset, keyword: str) -> int:
+    value = int(_required(ds, keyword))
+    if value < 1:
+        raise InvalidInstance(f"instance {ds.get('SOPInstanceUID', 'without a UID')}: {keyword} is not positive")
+    return value
+
+
+def _functional_groups(ds: Dataset) -> Iterator[Dataset]:
+    """Yield the shared functional groups, those of the first frame, and the data set itself (PS3.3 C.7.6.16)."""
+    for keyword in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        sequence = ds.get(keyword)
+        if sequence:
+            yield sequence[0]
+    yield ds
+
+
+def _pixel_spacing(ds: Dataset) -> tuple[float, float]:
+    for group in _functional_groups(ds):
+        measures = group.get("PixelMeasuresSequence")
+        spacing = (measures[0] if measures else group).get("PixelSpacing")
+        if spacing and len(spacing) == 2 and all(0 < float(value) < math.inf for value in spacing):
+            return float(spacing[0]), float(spacing[1])
+    raise InvalidInstance(f"instance {ds.get('SOPInstanceUID', 'without a UID')}: PixelSpacing is missing")
+
+
+def _origin(ds: Dataset) -> tuple[float, float] | None:
+    sequence = ds.get("TotalPixelMatrixOriginSequence")
+    if not sequence:
+        return None
+    x, y = (sequence[0].get(f"{axis}OffsetInSlideCoordinateSystem") for axis in "XY")
+    if x is None or y is None or not (math.isfinite(x) and math.isfinite(y)):
+        return None
+    return float(x), float(y)
+
+
+def _without_frames(ds: Dataset) -> Dataset:
+    """Return a copy in Unicode, without per-frame functional groups and pixels."""
+    kept = Dataset()
+    for element in ds:
+        if element.tag != 0x52009230 and element.tag.group < 0x7FE0:
+            kept.add(deepcopy(element))
+    for element in kept.iterall():
+        # To look at an element is to decode it in the character set that it came in.
+        if element.VR == "PN" and element.value:
+            names = element.value if isinstance(element.value, MultiValue) else [element.value]
+            element.value = [PersonName(str(name), ["utf8"]) for name in names]
+    kept.SpecificCharacterSet = "ISO_IR 192"
+    return kept
