@@ -74,6 +74,8 @@ class InputSpec:
     statistics_tensor: str = "STATISTICS"
     only_tissue: bool = True
     """Look only where there is tissue; a model that finds the tissue itself says false."""
+    max_batch: int = 8
+    """Most tiles in one call (``max_batch_size`` of ``config.pbtxt``)."""
 
 
 @dataclass(frozen=True, slots=True)
