@@ -21,8 +21,9 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """An output tensor in ``[output.tensors]``. ``channels``: its last axis; 0 is one a class, with or without background
-    first.
+    """An output tensor in ``[output.tensors]``.
+
+    ``channels`` is its last axis; 0 stands for one a class, with or without the background before them.
     """
 
     required: bool
@@ -54,7 +55,7 @@ SETTINGS: Final[Mapping[OutputKind, Mapping[str, Setting]]] = MappingProxyType(
             "max_area_um2": Setting(600.0, *_AREA_UM2, "Larger things are dropped."),
             "min_solidity": Setting(0.0, *_FRACTION, "Things with a lower area to hull ratio are dropped."),
             "min_probability": Setting(0.0, *_FRACTION, "Things with a lower mean probability are dropped."),
-            "outline_tolerance_um": Setting(0.08, *_SIZE_UM, "How far a simplified outline may be off."),
+            "outline_tolerance_um": Setting(0.12, *_SIZE_UM, "How far a simplified outline may be off."),
         },
         OutputKind.POINTS: {
             "threshold": Setting(0.5, *_FRACTION, "Height from which a peak is a thing."),

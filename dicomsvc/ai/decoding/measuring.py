@@ -1,0 +1,86 @@
+"""Numbers of labelled things, all at once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from dicomsvc.ai.catalogue.manifest import InputSpec, Stain
+from dicomsvc.ai.decoding.stains import stain_density
+
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pixels:
+    """The pixels of all things of a label image ``(rows, columns)``: where they are, and whose."""
+
+    labels: npt.NDArray[np.int32]
+    index: npt.NDArray[np.intp]
+    owner: npt.NDArray[np.int32]
+    area: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, labels: npt.NDArray[np.int32]) -> "Pixels":
+        index = np.flatnonzero(labels)
+        owner = labels.ravel()[index] - 1
+        return cls(labels, index, owner, np.bincount(owner))
+
+    def __len__(self) -> int:
+        return len(self.area)
+
+    def kept(self, wanted: npt.NDArray[np.bool_]) -> "Pixels":
+        """Return those of some things, numbered anew in their order."""
+        number = np.where(wanted, np.cumsum(wanted), 0).astype(np.int32)
+        return Pixels.of(np.concatenate([np.zeros(1, np.int32), number])[self.labels])
+
+    def mean(self, values: npt.NDArray[Any]) -> Doubles:
+        """Return each thing's mean of a value per pixel (in the order of `index`)."""
+        return np.bincount(self.owner, values, len(self)) / np.maximum(self.area, 1)
+
+    def mean_of(self, plane: npt.NDArray[Any]) -> Doubles:
+        return self.mean(plane.ravel()[self.index])
+
+    def centroids(self) -> Doubles:
+        """Return means of pixel centres, (x, y); the image's top left corner is (0, 0)."""
+        row, column = np.divmod(self.index, self.labels.shape[1])
+        return np.stack([self.mean(column), self.mean(row)], axis=1) + 0.5
+
+
+def ellipses(pixels: Pixels) -> dict[str, Doubles]:
+    """Return full axes (pixels) and eccentricity of the ellipse with each thing's second moments."""
+    row, column = np.divmod(pixels.index, pixels.labels.shape[1])
+    x, y = pixels.mean(column), pixels.mean(row)
+    dx, dy = column - x[pixels.owner], row - y[pixels.owner]
+    # A pixel is a square, not a point: its own second moment is 1/12.
+    xx, yy, xy = pixels.mean(dx * dx) + 1 / 12, pixels.mean(dy * dy) + 1 / 12, pixels.mean(dx * dy)
+    spread = np.sqrt(((xx - yy) / 2) ** 2 + xy * xy)
+    large, small = (xx + yy) / 2 + spread, np.maximum((xx + yy) / 2 - spread, 0)
+    return {
+        "major_axis": 4 * np.sqrt(large),
+        "minor_axis": 4 * np.sqrt(small),
+        "eccentricity": np.sqrt(1 - small / large),
+    }
+
+
+def colour_names(spec: InputSpec) -> tuple[str, ...]:
+    """Return the names of the measurements of `colours`."""
+    if len(spec.channels) != 3 or spec.stain is Stain.FLUORESCENCE:
+        return tuple(f"intensity_{number}" for number in range(1, len(spec.channels) + 1))
+    other = "dab" if spec.stain is Stain.IHC else "eosin"
+    return ("hematoxylin_od", f"{other}_od")
+
+
+def colours(pixels: Pixels, image: npt.NDArray[Any], spec: InputSpec) -> Mapping[str, Doubles]:
+    """Return mean optical densities of the stains, or of other images the mean of each channel."""
+    rows, columns = pixels.labels.shape
+    if image.shape[:2] != (rows, columns):
+        image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA).reshape(rows, columns, -1)
+    values = image.reshape(rows * columns, -1)[pixels.index]
+    names = colour_names(spec)
+    if names[0].endswith("_od") and values.dtype == np.uint8:
+        return {name: pixels.mean(stain_density(values, name.removesuffix("_od"))) for name in names}
+    return {name: pixels.mean(values[:, min(at, values.shape[1] - 1)]) for at, name in enumerate(names)}

@@ -1,0 +1,121 @@
+"""Splits a foreground into things: a watershed of a distance (or any other) map.
+
+Every foreground pixel belongs to the peak that it reaches by steepest ascent. Peaks that are hardly apart, as seen
+from the saddle between them, are then joined in the order of the saddles' height, so that a bumpy map splits nothing.
+All steps look at a pixel's neighbourhood only: a thing in a tile comes out as it would in the whole image.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.intp]
+
+
+def split(
+    field: Floats, foreground: npt.NDArray[np.bool_], share: float, *, weak_below: Floats | None = None
+) -> npt.NDArray[np.int32]:
+    """Label the things of a foreground from 1; 0 is background.
+
+    Parameters
+    ----------
+    field
+        A map with a peak in each thing, above 0 in the foreground, ``(rows, columns)``.
+    share
+        Two peaks are one thing when the saddle is lower than the lower peak by less than this share of it.
+    weak_below
+        A map that is negative where a peak marks nothing: such a peak joins a neighbour whatever the saddle is.
+    """
+    rows, columns = field.shape
+    padded = np.zeros((rows + 2, columns + 2), np.float32)
+    padded[1:-1, 1:-1] = np.where(foreground, field, 0)
+    inside = np.zeros(padded.shape, np.bool_)
+    inside[1:-1, 1:-1] = foreground
+    pixels = np.flatnonzero(inside)
+    if not len(pixels):
+        return np.zeros(field.shape, np.int32)
+    position = np.zeros(padded.size, np.intp)
+    position[pixels] = np.arange(len(pixels))
+    heights = padded.ravel()[pixels]
+    peaks, basin = _basins(padded.ravel(), pixels, position, heights, columns + 2)
+    weak = np.zeros(len(peaks), np.bool_)
+    if weak_below is not None:
+        at = pixels[peaks]
+        weak = weak_below[at // (columns + 2) - 1, at % (columns + 2) - 1] < 0
+    saddles = _saddles(inside.ravel(), pixels, position, heights, basin, columns + 2)
+    label = _joined(heights[peaks], weak, *saddles, share)
+    labels = np.zeros(padded.size, np.int32)
+    labels[pixels] = label[basin]
+    return np.ascontiguousarray(labels.reshape(padded.shape)[1:-1, 1:-1])
+
+
+def _basins(field: Floats, pixels: Indices, position: Indices, heights: Floats, width: int) -> tuple[Indices, Indices]:
+    """Return the peaks (numbers of pixels) and for each pixel the number of its peak."""
+    best, target = heights.copy(), pixels.copy()
+    for offset in (-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1):
+        neighbour = pixels + offset
+        height = field[neighbour]
+        higher = height > best
+        np.copyto(best, height, where=higher)
+        np.copyto(target, neighbour, where=higher)
+    parent = position[target]
+    while True:
+        further = parent[parent]
+        if np.array_equal(further, parent):
+            break
+        parent = further
+    is_peak = parent == np.arange(len(parent))
+    number = np.cumsum(is_peak) - 1
+    return np.flatnonzero(is_peak), number[parent]
+
+
+def _saddles(
+    inside: npt.NDArray[np.bool_], pixels: Indices, position: Indices, heights: Floats, basin: Indices, width: int
+) -> tuple[Indices, Indices, Floats]:
+    """Return pairs of basins that touch and their highest saddle, the highest pair first."""
+    pairs: list[Any] = []
+    levels: list[Any] = []
+    count = int(basin.max()) + 1
+    for offset in (1, width - 1, width, width + 1):
+        touching = np.flatnonzero(inside[pixels + offset])
+        other = position[pixels[touching] + offset]
+        differ = basin[touching] != basin[other]
+        one, two = touching[differ], other[differ]
+        low, high = np.minimum(basin[one], basin[two]), np.maximum(basin[one], basin[two])
+        pairs.append(low * count + high)
+        levels.append(np.minimum(heights[one], heights[two]))
+    pair, level = np.concatenate(pairs), np.concatenate(levels)
+    order = np.lexsort((pair, -level))
+    pair, level = pair[order], level[order]
+    _, first = np.unique(pair, return_index=True)
+    first.sort()
+    return pair[first] // count, pair[first] % count, level[first]
+
+
+def _joined(
+    peak: Floats, weak: npt.NDArray[np.bool_], one: Indices, two: Indices, saddle: Floats, share: float
+) -> npt.NDArray[np.int32]:
+    """Return a label from 1 for each basin, the same one for those that are one thing."""
+    root = list(range(len(peak)))
+    top, feeble = peak.tolist(), weak.tolist()
+
+    def find(number: int) -> int:
+        while root[number] != number:
+            root[number] = root[root[number]]
+            number = root[number]
+        return number
+
+    for a, b, level in zip(one.tolist(), two.tolist(), saddle.tolist(), strict=True):
+        a, b = find(a), find(b)
+        if a == b:
+            continue
+        if (top[b], -b) > (top[a], -a):
+            a, b = b, a
+        if feeble[a] or feeble[b] or top[b] - level <= share * top[b]:
+            root[b] = a
+            feeble[a] = feeble[a] and feeble[b]
+    roots = np.array([find(number) for number in range(len(peak))])
+    _, label = np.unique(roots, return_inverse=True)
+    return (label + 1).astype(np.int32)
