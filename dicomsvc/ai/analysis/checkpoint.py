@@ -13,7 +13,8 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from dicomsvc.errors import OutOfResources
+from dicomsvc.ai.decoding import ChunkFindings
+from dicomsvc.errors import DamagedFile, OutOfResources
 from dicomsvc.jobs import Jobs
 from dicomsvc.store.layout import Layout
 
@@ -44,32 +45,47 @@ class Checkpoint:
         for chunk in self.folder.glob("chunk-*"):
             chunk.unlink(missing_ok=True)
         document = json.loads(json.dumps(make()))
-        text = json.dumps({"key": wanted, "document": document})
-        self._write(path, lambda draft: draft.write_text(text, encoding="utf-8"))
+        draft = path.with_suffix(".draft")
+        try:
+            draft.write_text(json.dumps({"key": wanted, "document": document}), encoding="utf-8")
+            draft.replace(path)
+        except OSError as error:
+            raise _refused(error) from error
         return dict(document)
 
-    def chunk(self, number: int) -> Path:
-        """Return where the findings of a chunk lie, or will lie."""
-        return self.folder / f"chunk-{number:06d}.npz"
-
-    def keep(self, number: int, save: Callable[[Path], object]) -> None:
-        """Keep a chunk: ``save`` writes it to the path that it is given.
+    def keep(self, findings: ChunkFindings) -> None:
+        """Keep the findings of a chunk.
 
         Raises
         ------
         OutOfResources
             When the disk refuses.
         """
-        self._write(self.chunk(number), save)
-
-    def _write(self, path: Path, save: Callable[[Path], object]) -> None:
-        draft = path.with_name(f"draft-{os.getpid()}{path.suffix}")
         try:
-            save(draft)
-            draft.replace(path)
+            findings.save(self._chunk(findings.number))
         except OSError as error:
-            draft.unlink(missing_ok=True)
             raise _refused(error) from error
+
+    def load(self, number: int) -> ChunkFindings:
+        """Return what was kept of a chunk.
+
+        Raises
+        ------
+        DamagedFile
+            When the disk gives other bytes than were written.
+        """
+        return ChunkFindings.load(self._chunk(number))
+
+    def has(self, number: int) -> bool:
+        """Whether a chunk was kept and can be read; one that cannot is to be done again."""
+        try:
+            self.load(number)
+        except (FileNotFoundError, DamagedFile):
+            return False
+        return True
+
+    def _chunk(self, number: int) -> Path:
+        return self.folder / f"chunk-{number:06d}.npz"
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
