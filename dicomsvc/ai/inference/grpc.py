@@ -29,6 +29,14 @@ class UnknownModel(ModelFailure):
     """The server has no such model, or not in this version."""
 
 
+class DeadModel(ServerUnavailable):
+    """The process that runs the model is dead; unloading and loading heals it."""
+
+
+class TooLate(ServerUnavailable):
+    """No answer within the time that it may take."""
+
+
 @contextmanager
 def triton_errors(what: str) -> Iterator[None]:
     """Turn what tritonclient raises into our errors; ``what`` is done, e.g. ``model nuclei``.
@@ -55,10 +63,12 @@ def _translate(what: str, error: Any) -> Exception:
     message = str(error.message() or "")[:_MESSAGE_CHARACTERS]
     if status == "UNAVAILABLE" and "protocol is restricted" in message:
         return ConfigurationError(f"{what}: the model server wants a secret for this call: {message}")
-    if status in ("UNAVAILABLE", "CANCELLED", "UNKNOWN") or "is not healthy" in message:
+    if "is not healthy" in message:
+        return DeadModel(f"{what}: {message}")
+    if status in ("UNAVAILABLE", "CANCELLED", "UNKNOWN"):
         return ServerUnavailable(f"{what}: {message}")
     if status == "DEADLINE_EXCEEDED":
-        return ServerUnavailable(f"{what}: the model server did not answer in time")
+        return TooLate(f"{what}: the model server did not answer in time")
     if status == "NOT_FOUND":
         return UnknownModel(f"{what}: {message}")
     return ModelFailure(f"{what}: {message}")

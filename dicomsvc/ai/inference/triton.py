@@ -78,6 +78,13 @@ class TritonBackend:
                 raise
             self._load(fresh, model)
 
+    def reload(self, model: str) -> None:
+        """Have the server look at the model's folder again: new versions are loaded, changed ones replaced."""
+        connection = self._connect()
+        connection.datatypes.clear()
+        with triton_errors(f"model {model}"):
+            connection.client.load_model(model, headers=connection.endpoint.headers, client_timeout=_LOAD_SECONDS)
+
     def unload(self, model: str) -> None:
         """Have the server let the model go."""
         connection = self._connect()
