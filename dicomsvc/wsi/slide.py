@@ -1,7 +1,7 @@
 """A stored slide as a pyramid of levels (PS3.3 C.8.12, A.32.8)."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,10 +43,20 @@ class StoredImage:
     def rows(self) -> int:
         return self.tiling.total_rows
 
-    def read_region(self, x: int, y: int, width: int, height: int, channel: int = 0) -> Pixels:
+    def read_region(
+        self,
+        x: int,
+        y: int,
+        width: int,
+        height: int,
+        channel: int = 0,
+        *,
+        decoded: Callable[[int], Pixels] | None = None,
+    ) -> Pixels:
         """Return a region of the total pixel matrix as an array ``(rows, columns, samples)``.
 
         Colour is RGB. What lies outside of the matrix or in no tile is white in colour images, 0 in others.
+        ``decoded`` gives a frame by its number; without it each is decoded anew.
 
         Raises
         ------
@@ -62,7 +72,7 @@ class StoredImage:
         background = 255 if index.samples_per_pixel == 3 and dtype == np.uint8 else 0
         region = np.full((height, width, index.samples_per_pixel), background, dtype)
         for placed in self.tiling.placements(x, y, width, height, channel):
-            tile = self.reader.decoded(placed.frame_number)
+            tile = (decoded or self.reader.decoded)(placed.frame_number)
             left, top = max(placed.x, x), max(placed.y, y)
             right = min(placed.x + tile.shape[1], x + width, self.columns)
             bottom = min(placed.y + tile.shape[0], y + height, self.rows)
