@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dicomsvc import __version__
-from dicomsvc.cli import doctor, jobs, serve, settings, slides, store
+from dicomsvc.cli import doctor, jobs, models, serve, settings, slides, store
 from dicomsvc.errors import DicomsvcError
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ for _command in (
     app.command()(_command)
 app.command("import")(slides.import_paths)
 app.add_typer(jobs.jobs, name="jobs")
+app.add_typer(models.models, name="models")
 
 
 def main() -> None:
