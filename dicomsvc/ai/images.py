@@ -4,6 +4,7 @@ Places in the findings are slide pixels, as everywhere: the picture takes the sl
 convention of pictures, where whole numbers are pixel centres.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,7 +20,7 @@ from dicomsvc.ai.inference.backend import Backend, Tensor
 from dicomsvc.ai.loop import TileLoop, TileSource
 from dicomsvc.ai.statistics import compute, tissue_pixels
 from dicomsvc.ai.tensors import image_tensor
-from dicomsvc.errors import UnfitSlide
+from dicomsvc.errors import ServerUnavailable, UnfitSlide
 from dicomsvc.wsi.plan import Grid, Rectangle, Tile, TilePlan, make_grid, make_plan
 
 Picture = npt.NDArray[np.uint8]
@@ -46,18 +47,20 @@ def analyse_picture(
     backend: Backend,
     *,
     threads: int = 2,
+    patience_seconds: float = 60,
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> PictureFindings:
     """Run a model over a picture ``(rows, columns, 3)`` of ``mpp`` micrometres a pixel.
 
-    ``tell`` gets the number of finished tiles and of all; it may raise to stop.
+    ``tell`` gets the number of finished tiles and of all; it may raise to stop. A model server that stays away for
+    longer than ``patience_seconds`` ends it.
 
     Raises
     ------
     UnfitSlide
         When the picture is too coarse for the model, or the model is not for colour.
-    ModelFailure
-        When the model fails.
+    ModelFailure, ServerUnavailable
+        When the model fails, or its server is gone.
     """
     _check(manifest, mpp)
     rows, columns = picture.shape[:2]
@@ -71,9 +74,8 @@ def analyse_picture(
         compute(spec.statistics, tissue_pixels(plane)),
     )
     decode = InsideDecoder(decoder(manifest, mpp=mpp * float(grid.step[0])), manifest, plan)
-    loop = TileLoop(
-        manifest, backend, source, decode, threads=threads, tell=lambda done, trouble: tell(done, plan.tiles)
-    )
+    patience = _Patience(patience_seconds, lambda done: tell(done, plan.tiles))
+    loop = TileLoop(manifest, backend, source, decode, threads=threads, tell=patience.hear)
     chunks = list(loop.findings(plan, plan.chunks))
     found = join_instances(chunks) if manifest.output.kind in (OutputKind.INSTANCES, OutputKind.POINTS) else None
     return PictureFindings(columns, rows, mpp, plan, found, _whole(chunks))
@@ -105,6 +107,21 @@ class InsideDecoder:
         cleared = np.zeros_like(values)
         cleared[top:bottom, left:right] = values[top:bottom, left:right]
         return cleared
+
+
+class _Patience:
+    """Hears how the tiles go, and gives up when the server stays away for too long."""
+
+    def __init__(self, seconds: float, tell: Callable[[int], None]) -> None:
+        self._seconds, self._tell = seconds, tell
+        self._since: float | None = None
+
+    def hear(self, done: int, trouble: str) -> None:
+        now = time.monotonic()
+        self._since = (self._since or now) if trouble else None
+        if self._since is not None and now - self._since > self._seconds:
+            raise ServerUnavailable(trouble)
+        self._tell(done)
 
 
 def to_plane(picture: Picture, grid: Grid) -> Picture:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dicomsvc import __version__
-from dicomsvc.cli import doctor, jobs, models, serve, settings, slides, store
+from dicomsvc.cli import doctor, infer, jobs, models, serve, settings, slides, store
 from dicomsvc.errors import DicomsvcError
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ for _command in (
     slides.convert,
     slides.send,
     slides.echo,
+    infer.infer,
     settings.config,
     settings.token,
     doctor.doctor,
