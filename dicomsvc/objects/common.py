@@ -20,6 +20,7 @@ NOT_VERIFIED: Final = "AI result, not verified"
 
 _ALGORITHM_PARAMETERS_LENGTH: Final = 10240
 _ACQUISITION_EQUIPMENT: Final = Code("109101", "DCM", "Acquisition Equipment")
+_SEGMENTATION: Final = Code("113076", "DCM", "Segmentation")
 _PROCESSING_EQUIPMENT: Final = Code("109102", "DCM", "Processing Equipment")
 
 # Type 2: written empty where the slide has none (PS3.3 C.7.1.1, C.7.2.1).
@@ -47,6 +48,8 @@ _SPECIMEN: Final = (
     "ContainerIdentifier", "IssuerOfTheContainerIdentifierSequence", "AlternateContainerIdentifierSequence",
     "ContainerTypeCodeSequence", "ContainerDescription", "ContainerComponentSequence", "SpecimenDescriptionSequence",
 )  # fmt: skip
+COPIED: Final = frozenset((*_ALWAYS, *_WHERE_PRESENT, *_SPECIMEN, "ContributingEquipmentSequence"))
+"""What the slide says in its own words, whether or not they are valid."""
 _EQUIPMENT: Final = ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions")
 
 
@@ -95,7 +98,8 @@ def content_identification(ds: Dataset, identity: Identity, provenance: Provenan
     """Add the Content Identification Macro (PS3.3 10.9), which says that nobody has verified the content."""
     ds.ContentLabel = identity.content_label
     ds.ContentDescription = (identity.content_description or NOT_VERIFIED)[:64]
-    ds.ContentCreatorName = provenance.algorithm.name[:64].replace("^", " ").replace("=", " ")
+    # A person's name has components; that of an algorithm stands where the family name does.
+    ds.ContentCreatorName = f"{_plain(provenance.algorithm.name)}^AI"
 
 
 def instance_reference(level: SourceLevel) -> Dataset:
@@ -137,13 +141,13 @@ def algorithm_item(algorithm: Algorithm) -> Dataset:
     return item
 
 
-def derivation_item(level: SourceLevel, description: str) -> Dataset:
+def derivation_item(level: SourceLevel, description: str, derivation: Code = _SEGMENTATION) -> Dataset:
     """Return an item of Derivation Image Sequence that says which image was looked at (PS3.3 C.7.6.16.2.6)."""
     reference = instance_reference(level)
     reference.PurposeOfReferenceCodeSequence = [code_item(codes.DCM.SourceImageForImageProcessingOperation)]
     item = Dataset()
     item.DerivationDescription = description
-    item.DerivationCodeSequence = [code_item(Code("113076", "DCM", "Segmentation"))]
+    item.DerivationCodeSequence = [code_item(derivation)]
     item.SourceImageSequence = [reference]
     return item
 
@@ -151,6 +155,11 @@ def derivation_item(level: SourceLevel, description: str) -> Dataset:
 def derived_uid(*parts: str) -> str:
     """Return a UID that depends on nothing but the parts, so that a repeated run makes the same (PS3.5 B.2)."""
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, '|'.join(parts)).int}"
+
+
+def _plain(name: str) -> str:
+    """Return a name without the delimiters of person names (PS3.5 6.2)."""
+    return "".join(" " if letter in "^=\\" else letter for letter in name)[:60]
 
 
 def _copy(source: Dataset, target: Dataset, keywords: Iterable[str]) -> None:
@@ -208,7 +217,7 @@ def _add_equipment(ds: Dataset, source: SourceSlide, provenance: Provenance) -> 
         f"{NOT_VERIFIED}. Weights SHA-256 {algorithm.weights_sha256}; work item {provenance.work_item_uid}"
     )
     if provenance.requested_by:
-        model.OperatorsName = provenance.requested_by[:64].replace("^", " ").replace("=", " ")
+        model.OperatorsName = f"{_plain(provenance.requested_by)}^"
     model.PurposeOfReferenceCodeSequence = [code_item(_PROCESSING_EQUIPMENT)]
     # A slide that was itself derived keeps the history it came with.
     earlier = list(source.dataset.get("ContributingEquipmentSequence") or ())
