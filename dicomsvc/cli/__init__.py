@@ -6,6 +6,7 @@ import typer
 
 from dicomsvc import __version__
 from dicomsvc.cli import doctor, infer, jobs, models, serve, settings, slides, store
+from dicomsvc.cli.triton import triton
 from dicomsvc.errors import DicomsvcError
 
 app = typer.Typer(
@@ -48,6 +49,7 @@ for _command in (
     app.command()(_command)
 app.command("import")(slides.import_paths)
 app.add_typer(jobs.jobs, name="jobs")
+app.add_typer(triton, name="triton")
 app.add_typer(models.models, name="models")
 
 

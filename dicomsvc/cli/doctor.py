@@ -32,6 +32,7 @@ def doctor(data: DataOption = None, as_json: JsonFlag = False) -> None:
         check_codecs,
         check_jpeg_turbo,
         check_openslide,
+        check_model_server,
         check_http_port,
         check_dimse_port,
     )
@@ -108,6 +109,34 @@ def check_openslide(settings: Settings) -> Finding:
     except (ImportError, OSError):
         return Finding("OpenSlide", ok=False, found="not found", advice="`pip install openslide-python openslide-bin`")
     return Finding("OpenSlide", ok=True, found=f"version {openslide.__library_version__}")
+
+
+def check_model_server(settings: Settings) -> Finding:
+    from dicomsvc.ai.triton.runtime import find_runtime
+
+    if settings.triton.in_process:
+        return Finding("model server", ok=True, found="none: models run in the worker (triton.in_process)")
+    if settings.triton.url is not None:
+        return _configured_model_server(settings)
+    try:
+        runtime = find_runtime(settings.triton)
+    except DicomsvcError as error:
+        problem, _, advice = error.message.partition(": ")
+        return Finding("model server", ok=False, found=problem, advice=advice or "set triton.url")
+    return Finding("model server", ok=True, found=f"its runtime is installed in {runtime.folder}")
+
+
+def _configured_model_server(settings: Settings) -> Finding:
+    from dicomsvc.ai.inference.endpoint import find_endpoint
+    from dicomsvc.ai.triton.control import Control
+
+    control = Control(find_endpoint(settings.triton, settings.data))
+    try:
+        return Finding("model server", ok=True, found=f"Triton {control.version()} at {settings.triton.url}")
+    except DicomsvcError as error:
+        return Finding("model server", ok=False, found=error.message, advice="check triton.url and that server")
+    finally:
+        control.close()
 
 
 def check_http_port(settings: Settings) -> Finding:

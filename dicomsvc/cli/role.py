@@ -83,10 +83,29 @@ def run_worker(store: Store, on_ready: Callable[[str], None]) -> None:
     beat.stop()
 
 
+def run_triton(store: Store, on_ready: Callable[[str], None]) -> None:
+    """Keep the own model server running until told to stop."""
+    from dicomsvc.ai.catalogue.repository import Catalogue
+    from dicomsvc.ai.triton.keeper import Keeper
+
+    stop = stop_event()
+    keeper = Keeper(store.settings, Catalogue(store.settings), "dicomsvc serve")
+    beat = Heartbeat(store.engine, "triton", keeper.status.describe, keeper.status.counters)
+    beat.start()
+
+    def ready() -> None:
+        beat.beat_now()
+        on_ready(keeper.status.describe())
+
+    keeper.run(stop, ready)
+    beat.stop()
+
+
 ROLES: dict[str, Callable[[Store, Callable[[str], None]], None]] = {
     "web": run_web,
     "dimse": run_dimse,
     "worker": run_worker,
+    "triton": run_triton,
 }
 
 

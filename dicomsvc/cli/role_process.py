@@ -1,4 +1,4 @@
-"""The process of one role: ``python -m dicomsvc.cli.role_process web|dimse|worker``, started by the supervisor."""
+"""The process of one role: ``python -m dicomsvc.cli.role_process ROLE``, started by the supervisor."""
 
 import logging
 import sys

@@ -22,6 +22,7 @@ class Role(StrEnum):
     WEB = "web"
     DIMSE = "dimse"
     WORKER = "worker"
+    TRITON = "triton"
 
 
 HttpOption = Annotated[
@@ -41,15 +42,20 @@ def serve(
     role: Annotated[Role, typer.Option(help="Run only this role, in this process.")] = Role.ALL,
     as_json: JsonFlag = False,
 ) -> None:
-    """Run the service: web (DICOMweb, API), DICOM (C-STORE), worker; prints `ready` when all of them answer."""
+    """Run the service: web (DICOMweb, API), DICOM (C-STORE), worker, model server; prints `ready` when all answer."""
     settings = settings_for(data, http={"bind": http}, dimse={"bind": dimse, "ae_title": ae})
     with with_migrated_database(settings) as ready:
         with Store(ready) as store:
             store.sweep()
         if role is Role.ALL:
-            Supervisor(ready, ("web", "dimse", "worker"), lambda at: _announce(at, settings, as_json)).run()
+            Supervisor(ready, _roles(settings), lambda at: _announce(at, settings, as_json)).run()
         else:
             run_role(role.value, ready, lambda address: _announce({role.value: address}, settings, as_json))
+
+
+def _roles(settings: Settings) -> tuple[str, ...]:
+    own_server = settings.triton.url is None and not settings.triton.in_process
+    return ("web", "dimse", "worker", *(("triton",) if own_server else ()))
 
 
 def worker(data: DataOption = None, as_json: JsonFlag = False) -> None:
@@ -64,7 +70,7 @@ def _announce(addresses: dict[str, str], settings: Settings, as_json: bool) -> N
         lines = [f"data    {settings.data.absolute()}"]
         if "web" in addresses:
             lines += [f"web     {addresses['web']}", f"        DICOMweb root {addresses['web']}/dicomweb"]
-        lines += [f"{name:7s} {addresses[name]}" for name in ("dimse", "worker") if name in addresses]
+        lines += [f"{name:7s} {addresses[name]}" for name in ("dimse", "worker", "triton") if name in addresses]
         lines.append("ready")
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()

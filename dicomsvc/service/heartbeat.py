@@ -52,25 +52,38 @@ class ProcessStatus:
 
 
 class Heartbeat:
-    """Writes this process's row every few seconds from a thread of its own, until `stop`."""
+    """Writes this process's row every few seconds from a thread of its own, until `stop`.
+
+    ``address`` is where the process answers, or for one that answers nobody how it stands.
+    """
 
     def __init__(
-        self, engine: Engine, role: str, address: str, counters: Callable[[], Mapping[str, float]] = dict
+        self,
+        engine: Engine,
+        role: str,
+        address: str | Callable[[], str],
+        counters: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self._engine = engine
         self._role = role
         self._address = address
         self._counters = counters
         self._id = uuid.uuid4().hex
-        self._stopped = threading.Event()
+        self._stopped = False
+        self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
+    def beat_now(self) -> None:
+        """Say it at once, since something has changed."""
+        self._wake.set()
+
     def stop(self) -> None:
         """End the thread and take the row out."""
-        self._stopped.set()
+        self._stopped = True
+        self._wake.set()
         self._thread.join()
         try:
             with database_errors(), self._engine.begin() as connection:
@@ -84,15 +97,17 @@ class Heartbeat:
                 self._beat()
             except OutOfResources as error:
                 _log.warning("heartbeat: %s", error)
-            if self._stopped.wait(PERIOD_SECONDS):
+            self._wake.wait(PERIOD_SECONDS)
+            if self._stopped:
                 return
+            self._wake.clear()
 
     def _beat(self) -> None:
         values = {
             "role": self._role,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "address": self._address,
+            "address": self._address if isinstance(self._address, str) else self._address(),
             "at": func.now(),
             "resident_bytes": resident_bytes(),
             "counters": dict(self._counters()),

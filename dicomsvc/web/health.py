@@ -44,12 +44,34 @@ def readiness(store: Store) -> dict[str, dict[str, Any]]:
         checks["database"] = {"ok": True}
     except DicomsvcError as error:
         checks["database"] = {"ok": False, "message": error.message}
+    if checks["database"]["ok"]:
+        checks["model_server"] = model_server(store)
     free_mb = store.free_bytes() >> 20
     reserve_mb = store.settings.store.disk_reserve_mb
     checks["disk"] = {"ok": free_mb >= reserve_mb, "free_mb": free_mb, "reserve_mb": reserve_mb}
     if free_mb < reserve_mb:
         checks["disk"]["message"] = "free space or enlarge the store's disk; nothing is taken in until then"
     return checks
+
+
+def model_server(store: Store) -> dict[str, Any]:
+    """Return how the model server stands. It is never a reason not to be ready: work items wait for it."""
+    if store.settings.triton.in_process:
+        return {"ok": True, "state": "models run in the worker"}
+    if store.settings.triton.url is not None:
+        return {"ok": True, "state": "configured"}
+    try:
+        keepers = [process for process in living_processes(store.engine) if process.role == "triton"]
+    except DicomsvcError as error:
+        return {"ok": True, "state": "unknown", "message": error.message}
+    running = [process for process in keepers if process.counters.get("triton_up")]
+    if running:
+        return {"ok": True, "state": "running"}
+    return {
+        "ok": True,
+        "state": "down",
+        "message": "; ".join(keeper.address for keeper in keepers) or "no role runs it",
+    }
 
 
 class _Collector:

@@ -20,17 +20,12 @@ HEADER_KEY = _HEADER.removeprefix("triton-grpc-protocol-")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A gRPC target (``unix:/path`` or ``HOST:PORT``), and the secret that its restricted calls ask for.
-
-    ``keeper_pid`` is the process that watches the server, ``kept_by`` the command that started it.
-    """
+    """A gRPC target (``unix:/path`` or ``HOST:PORT``), and the secret that its restricted calls ask for."""
 
     address: str
     secret: str = field(default="", repr=False)
     tls: bool = False
     pid: int = 0
-    keeper_pid: int = 0
-    kept_by: str = ""
     host: str = ""
 
     @property

@@ -1,19 +1,16 @@
 """Keeps one Triton server running for a data folder: starts it, watches it, starts it again, stops it."""
 
 import contextlib
-import dataclasses
-import fcntl
 import logging
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Event
 from typing import Final
 
-from dicomsvc.ai.inference.endpoint import Endpoint, remove_endpoint, write_endpoint
+from dicomsvc.ai.inference.endpoint import remove_endpoint, write_endpoint
 from dicomsvc.ai.triton.control import Control
+from dicomsvc.ai.triton.lock import keep_alone
 from dicomsvc.ai.triton.models import Models
 from dicomsvc.ai.triton.runtime import Runtime, find_runtime
 from dicomsvc.ai.triton.server import Server, launch
@@ -83,7 +80,7 @@ class Keeper:
         """
         tell = _once(on_ready)
         while not stop.is_set():
-            with _alone(self._settings.data) as mine:
+            with keep_alone(self._settings.data, self._kept_by) as mine:
                 if mine:
                     self._keep(stop, tell)
                     return
@@ -125,12 +122,11 @@ class Keeper:
         repository = self._models.stage()
         repository.mkdir(parents=True, exist_ok=True)
         server = launch(runtime, repository, self._settings.data)
-        endpoint = dataclasses.replace(server.endpoint, kept_by=self._kept_by)
-        control = Control(endpoint)
+        control = Control(server.endpoint)
         try:
             self._await_ready(server, control, stop)
             if not stop.is_set():
-                self._announce(server, endpoint)
+                self._announce(server)
                 self._watch(server, control, stop, tell)
         finally:
             remove_endpoint(self._settings.data)
@@ -148,10 +144,10 @@ class Keeper:
             if time.monotonic() > deadline:
                 raise RestartNeeded(f"it was not ready after {_START_SECONDS} s; {self._log}")
 
-    def _announce(self, server: Server, endpoint: Endpoint) -> None:
-        write_endpoint(self._settings.data, endpoint)
+    def _announce(self, server: Server) -> None:
+        write_endpoint(self._settings.data, server.endpoint)
         self.status.state, self.status.problem, self._told = "running", "", ""
-        self.status.address = endpoint.address
+        self.status.address = server.endpoint.address
         _log.info("Triton %s answers (process %d)", self.status.version, server.process.pid)
 
     def _watch(self, server: Server, control: Control, stop: Event, tell: Callable[[], None]) -> None:
@@ -203,20 +199,3 @@ def _once(call: Callable[[], None]) -> Callable[[], None]:
             calls.pop()()
 
     return call_once
-
-
-@contextlib.contextmanager
-def _alone(data: Path) -> Iterator[bool]:
-    """Yield whether this process is the one that keeps the server of this data folder."""
-    folder = data / "triton"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)

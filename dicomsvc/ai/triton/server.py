@@ -115,9 +115,7 @@ def launch(runtime: Runtime, repository: Path, data: Path) -> Server:
             start_new_session=True,
             cwd=runtime.folder,
         )
-    endpoint = Endpoint(
-        f"unix:{folder}/{name}:1", secret, pid=process.pid, keeper_pid=os.getpid(), host=socket.gethostname()
-    )
+    endpoint = Endpoint(f"unix:{folder}/{name}:1", secret, pid=process.pid, host=socket.gethostname())
     return Server(process, endpoint, folder / f"{name}:1", prefix)
 
 

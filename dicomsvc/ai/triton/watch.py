@@ -15,6 +15,7 @@ from dicomsvc.errors import ModelFailure, ServerUnavailable
 
 _log = logging.getLogger(__name__)
 _CANARY_PERIOD_SECONDS: Final = 10.0
+_CANARY_SHARE: Final = 0.01
 _CANARY_SECONDS: Final = 5.0
 _LONGEST_PAUSE_SECONDS: Final = 60.0
 _MOST_FAILURES: Final = 6
@@ -27,12 +28,13 @@ class RestartNeeded(Exception):
 
 @dataclass(slots=True)
 class _Health:
-    """What is known of one version. ``heals`` counts those since it last answered."""
+    """What is known of one version. ``heals`` counts those since it last answered; ``cost_seconds`` a canary's."""
 
     successes: int = 0
     answered: float = 0.0
     asked: float = 0.0
     late_since: float | None = None
+    cost_seconds: float = 0.0
     heals: int = 0
 
 
@@ -135,7 +137,8 @@ class Watch:
             return
         health = self._health[model.name, model.number]
         now = time.monotonic()
-        if now - max(health.answered, health.asked) < _CANARY_PERIOD_SECONDS:
+        period = max(_CANARY_PERIOD_SECONDS, health.cost_seconds / _CANARY_SHARE)
+        if now - max(health.answered, health.asked) < period:
             return
         health.asked = now
         try:
@@ -149,6 +152,7 @@ class Watch:
                 self._heal(model, f"it has not answered for {now - health.late_since:.0f} s")
         else:
             self._answered(health)
+            health.cost_seconds = time.monotonic() - now
             # The canary itself must not look like work.
             health.successes = self.control.successes().get((model.name, model.number), 0)
 
