@@ -34,10 +34,15 @@ def settings_for(data: Path | None = None, **sections: dict[str, Any]) -> Settin
 
 
 @contextmanager
-def with_migrated_database(settings: Settings) -> Iterator[Settings]:
-    """Yield settings with a database URL whose schema is current; an embedded server runs until the end."""
+def with_migrated_database(settings: Settings, *, keep_alive: bool = False) -> Iterator[Settings]:
+    """Yield settings with a database URL whose schema is current; an embedded server runs until the end.
+
+    With ``keep_alive`` it is started again whenever it dies.
+    """
     ready, embedded = with_database(settings)
     try:
+        if embedded is not None and keep_alive:
+            embedded.keep_alive()
         engine = make_engine(ready.database)
         try:
             migrate(engine)

@@ -44,7 +44,7 @@ def serve(
 ) -> None:
     """Run the service: web (DICOMweb, API), DICOM (C-STORE), worker, model server; prints `ready` when all answer."""
     settings = settings_for(data, http={"bind": http}, dimse={"bind": dimse, "ae_title": ae})
-    with with_migrated_database(settings) as ready:
+    with with_migrated_database(settings, keep_alive=True) as ready:
         with Store(ready) as store:
             store.sweep()
         if role is Role.ALL:

