@@ -3,16 +3,24 @@
 A level's size is rounded (2967 rows become 742 a quarter as large), so sizes alone would let it drift against the
 finest one. The ratio of pixel spacings says what was meant; it is taken when it is a whole number that explains the
 sizes. A level of another ratio is left out: a finer one is always there.
+
+So is a level that does not look like the finest one. There are slides whose coarser levels hold RGB in JPEGs that say
+YCbCr: white becomes magenta there, and a model would see colours that no stain has.
 """
 
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
+import numpy as np
+
 from dicomsvc.errors import UnfitSlide
 from dicomsvc.wsi.slide import Slide, StoredImage
 
 _ROUNDING_PIXELS: Final = 2
+_PROBES: Final = ((0.5, 0.5), (0.25, 0.3), (0.75, 0.3), (0.3, 0.75), (0.7, 0.7))
+_PROBE_PIXELS: Final = 768
+_OTHER_COLOUR: Final = 24.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,9 +59,33 @@ def readable_levels(slide: Slide) -> tuple[ReadableLevel, ...]:
 
 
 def level_for(levels: tuple[ReadableLevel, ...], step: tuple[Fraction, Fraction]) -> ReadableLevel:
-    """Return the coarsest level that is not coarser than ``step`` slide pixels; the finest where all are."""
-    fitting = [each for each in levels if each.factor[0] <= step[0] and each.factor[1] <= step[1]]
-    return max(fitting or levels[:1], key=lambda each: each.factor[0] * each.factor[1])
+    """Return the coarsest sound level that is not coarser than ``step`` slide pixels; the finest where all are."""
+    fitting = [each for each in levels[1:] if each.factor[0] <= step[0] and each.factor[1] <= step[1]]
+    fitting.sort(key=lambda each: each.factor[0] * each.factor[1], reverse=True)
+    return next((each for each in fitting if looks_the_same(levels[0].image, each)), levels[0])
+
+
+def looks_the_same(base: StoredImage, level: ReadableLevel) -> bool:
+    """Whether a level has the colours of the finest one, by their means at a few places.
+
+    Raises
+    ------
+    NotFound, DamagedFile, NotAcceptable
+        When frames cannot be read.
+    """
+    width, height = (max(1, _PROBE_PIXELS // each) for each in level.factor)
+    different = 0
+    for across, down in _PROBES:
+        x = max(0, int(level.image.columns * across) - width // 2)
+        y = max(0, int(level.image.rows * down) - height // 2)
+        w, h = min(width, level.image.columns - x), min(height, level.image.rows - y)
+        coarse = level.image.read_region(x, y, w, h)
+        fine = base.read_region(*(x * level.factor[0], y * level.factor[1], w * level.factor[0], h * level.factor[1]))
+        if fine.dtype != np.uint8:
+            return True
+        apart = np.abs(coarse.mean(axis=(0, 1)) - fine.mean(axis=(0, 1)))
+        different += bool(apart.max() > _OTHER_COLOUR)
+    return different * 2 < len(_PROBES)
 
 
 def _factor(base: StoredImage, level: StoredImage, axis: int) -> int:

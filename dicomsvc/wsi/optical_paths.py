@@ -11,8 +11,13 @@ RGB: Final = ("R", "G", "B")
 _EPIFLUORESCENCE: Final = "111743"
 
 
-def choose_paths(image: StoredImage, channels: Sequence[str]) -> tuple[int, ...]:
-    """Return the numbers of the optical paths that ``channels`` name; of a colour image its only one.
+def all_paths(image: StoredImage) -> tuple[str, ...]:
+    """Return a name for each sample that all of a slide's optical paths give together."""
+    return RGB if image.reader.index.samples_per_pixel == 3 else image.tiling.channels
+
+
+def choose_paths(image: StoredImage, channels: Sequence[str] | None) -> tuple[int, ...]:
+    """Return the numbers of the optical paths that ``channels`` name; of a colour image its only one; all for None.
 
     A name is an Optical Path Identifier or Description, upper and lower case alike. One channel asked of a slide that
     has one needs no name.
@@ -24,6 +29,8 @@ def choose_paths(image: StoredImage, channels: Sequence[str]) -> tuple[int, ...]
     """
     paths = items(image.dataset, "00480105")
     samples = image.reader.index.samples_per_pixel
+    if channels is None:
+        return (0,) if samples == 3 else tuple(range(len(image.tiling.channels)))
     if tuple(channels) == RGB:
         codes = {text(item(path, "00220016"), "00080100") for path in paths}
         if samples != 3 or codes == {_EPIFLUORESCENCE}:

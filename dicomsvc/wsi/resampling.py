@@ -15,7 +15,7 @@ from dicomsvc.errors import TooLarge, UnfitSlide
 from dicomsvc.wsi.codecs import Pixels, sample_type
 from dicomsvc.wsi.frame_cache import FrameCache
 from dicomsvc.wsi.levels import level_for, readable_levels, slide_mpp
-from dicomsvc.wsi.optical_paths import RGB, choose_paths
+from dicomsvc.wsi.optical_paths import RGB, all_paths, choose_paths
 from dicomsvc.wsi.plan import Rectangle, make_grid
 from dicomsvc.wsi.raster import resize
 from dicomsvc.wsi.slide import MAX_REGION_BYTES, Slide, StoredImage
@@ -32,13 +32,15 @@ _RESIZABLE: Final = ("uint8", "uint16", "int16", "float32")
 class Plane:
     """A slide at about ``mpp`` micrometres a pixel; safe to use from several threads.
 
-    It is read from the coarsest level that is not coarser, as the mean over each plane pixel's area; a slide that is
-    coarser itself is enlarged by cubic interpolation. What is outside of the slide is white in colour, 0 in
-    fluorescence. A place comes out the same whatever rectangle it is read with: source pixels are cut only where a
-    border of the plane's pixels and one of the source's meet, which the grid's fractions make happen often.
+    It is read from the coarsest sound level that is not coarser (`dicomsvc.wsi.levels`), as the mean over each plane
+    pixel's area; a slide that is coarser itself is enlarged by cubic interpolation. What is outside of the slide is
+    white in colour, 0 in fluorescence. A place comes out the same whatever rectangle it is read with: source pixels are
+    cut only where a border of the plane's pixels and one of the source's meet, which the grid's fractions make happen
+    often.
 
     Samples of 8 bits stay as they are; of more, 0 becomes 0 and the 99.9th percentile of the slide's coarsest level
-    becomes 255, for each optical path; colour of more bits keeps its most significant 8.
+    becomes 255, for each optical path; colour of more bits keeps its most significant 8. ``channels`` of None are all
+    that the slide has, of whatever kind.
 
     Levels are taken to begin at the same corner of the slide: many writers give all of them one origin for the centre
     of the first pixel (PS3.3 C.8.12.2), which cannot be true of pixels that differ in size.
@@ -56,7 +58,7 @@ class Plane:
         self,
         slide: Slide,
         mpp: float,
-        channels: Sequence[str] = RGB,
+        channels: Sequence[str] | None = RGB,
         *,
         coarsest_mpp: float = math.inf,
         cache_bytes: int = CACHE_BYTES,
@@ -68,7 +70,7 @@ class Plane:
                 f"the slide has {max(self.slide_mpp):.4g}"
             )
         base = slide.levels[0]
-        self.channels = tuple(channels)
+        self.channels = all_paths(base) if channels is None else tuple(channels)
         self._paths = choose_paths(base, channels)
         self.grid = make_grid(base.columns, base.rows, self.slide_mpp, mpp)
         level = level_for(readable_levels(slide), self.grid.step)
