@@ -35,11 +35,11 @@ def read_picture(path: Path) -> Picture:
     """
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise TooLarge(f"{path}: larger than {_MAX_BYTES >> 30} GB")
+            raise TooLarge(f"is larger than {_MAX_BYTES >> 30} GB")
         with path.open("rb") as file:
             is_tiff = file.read(4) in _TIFF
     except OSError as error:
-        raise NotFound(f"{path}: {error.strerror}") from error
+        raise NotFound(error.strerror or "cannot be read") from error
     try:
         if is_tiff:
             return _from_tiff(path)
@@ -47,9 +47,9 @@ def read_picture(path: Path) -> Picture:
     except (TooLarge, NotParseable):
         raise
     except Image.DecompressionBombError as error:
-        raise _too_large(path) from error
+        raise _too_large() from error
     except Exception as error:
-        raise NotParseable(f"{path}: cannot be read as a picture ({type(error).__name__})") from error
+        raise NotParseable(f"cannot be read as a picture ({type(error).__name__})") from error
 
 
 def _from_pillow(path: Path) -> Picture:
@@ -57,7 +57,7 @@ def _from_pillow(path: Path) -> Picture:
         warnings.simplefilter("ignore")
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise _too_large(path)
+                raise _too_large()
             return _eight_bits(image)
 
 
@@ -77,7 +77,7 @@ def _from_tiff(path: Path) -> Picture:
     with tifffile.TiffFile(path) as file:
         page: Any = file.pages[0]
         if page.imagewidth * page.imagelength > MAX_PIXELS:
-            raise _too_large(path)
+            raise _too_large()
         plain = page.photometric in (1, 2) and page.bitspersample in (8, 16, 32)
         if not plain or page.imagedepth > 1:
             return _from_pillow(path)
@@ -113,5 +113,5 @@ def _to_bytes(values: npt.NDArray[Any]) -> Picture:
     return np.asarray(np.clip(values, 0, 65535) >> 8, np.uint8)
 
 
-def _too_large(path: Path) -> TooLarge:
-    return TooLarge(f"{path}: has more than {MAX_PIXELS // 1_000_000} megapixels; import it as a slide instead")
+def _too_large() -> TooLarge:
+    return TooLarge(f"has more than {MAX_PIXELS // 1_000_000} megapixels; import it as a slide instead")
