@@ -55,6 +55,8 @@ def _search(name: str) -> Transaction:
 _STUDY: Final = "studies/{study}"
 _SERIES: Final = _STUDY + "/series/{series}"
 _INSTANCE: Final = _SERIES + "/instances/{instance}"
+_WORKITEM: Final = "workitems/{workitem}"
+_SUBSCRIBER: Final = _WORKITEM + "/subscribers/{aetitle}"
 RESOURCES: Final[dict[str, tuple[Transaction, ...]]] = {
     "studies": (_search("SearchForStudies"), _STORE),
     "series": (_search("SearchForSeries"),),
@@ -81,6 +83,22 @@ RESOURCES: Final[dict[str, tuple[Transaction, ...]]] = {
     f"{_INSTANCE}/bulkdata/{{path}}": (
         Transaction("GET", "RetrieveBulkdata", gives=(_BYTES_PARTS, "application/octet-stream")),
     ),
+    "workitems": (
+        _search("SearchForUPS"),
+        Transaction("POST", "CreateUPS", (_JSON,), query=("AffectedSOPInstanceUID",)),
+    ),
+    _WORKITEM: (
+        Transaction("GET", "RetrieveUPS", gives=(_JSON, "application/dicom+xml")),
+        Transaction("POST", "UpdateUPS", (_JSON,), query=("transaction",)),
+    ),
+    f"{_WORKITEM}/state": (Transaction("PUT", "ChangeUPSState", (_JSON,)),),
+    f"{_WORKITEM}/cancelrequest": (Transaction("POST", "RequestUPSCancellation", (_JSON,)),),
+    _SUBSCRIBER: (
+        Transaction("POST", "CreateSubscription", query=("deletionlock", "filter")),
+        Transaction("DELETE", "DeleteSubscription"),
+    ),
+    f"{_SUBSCRIBER}/suspend": (Transaction("POST", "SuspendGlobalSubscription"),),
+    "subscribers/{aetitle}": (Transaction("GET", "OpenEventChannel"),),
 }
 
 

@@ -37,7 +37,7 @@ _OPTIONS: Final = frozenset(
     }
 )
 # PS3.18 8.3.4.4: more results than were returned.
-_MORE: Final = '299 dicomsvc "There are additional results that can be requested"'
+MORE: Final = '299 dicomsvc "There are additional results that can be requested"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +76,16 @@ def _endpoint(store: Store, settings: Settings, level: Level) -> Callable[[Reque
         )
         root = dicomweb_root(request.scope, settings.http)
         page = await run_in_threadpool(search, store.engine, level, query, root=root)
-        headers = {"Warning": _MORE} if page.more else {}
+        headers = {"Warning": MORE} if page.more else {}
         if media_type.multipart:
-            return await run_in_threadpool(_xml_response, page, headers)
+            return await run_in_threadpool(xml_response, page, headers)
         return Response(f"[{','.join(page.documents)}]".encode(), headers=headers, media_type=media_type.content_type())
 
     return endpoint
 
 
-def _xml_response(page: Page, headers: dict[str, str]) -> Response:
+def xml_response(page: Page, headers: dict[str, str]) -> Response:
+    """Return a page of results as ``multipart/related; type="application/dicom+xml"``."""
     if not page.documents:
         # A multipart body has at least one part (RFC 2046 5.1.1).
         return Response(status_code=204, headers=headers)

@@ -33,6 +33,7 @@ class JobEntry(BaseModel):
     inputs: dict[str, Any]
     outputs: dict[str, Any]
     progress: JobProgress
+    time_left_seconds: float | None
     attempts: int
     error: str | None
     error_kind: str | None

@@ -6,7 +6,7 @@ Every statement names the attempt: a worker that was thought dead and comes back
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Update, case, func, literal, select, update
+from sqlalchemy import Connection, Engine, Update, case, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, array
 from sqlalchemy.types import Text
 
@@ -40,6 +40,9 @@ class Attempts:
                 worker=self._worker,
                 started=func.coalesce(_c.started, _now),
                 updated=_now,
+                progress_from=None,
+                progress_from_at=None,
+                progress_at=None,
             )
             .returning(work_item)
         )
@@ -91,11 +94,18 @@ class Attempts:
             return connection.execute(statement).rowcount == 1
 
     def report(self, uid: str, attempt: int, progress: Progress) -> None:
+        # Another total is another piece of work, whose rate is not known yet; so is going back.
+        afresh = or_(
+            _c.progress_from_at.is_(None), _c.progress_total != progress.total, _c.progress_done > progress.done
+        )
         self._write(
             self._mine(uid, attempt).values(
                 progress_done=progress.done,
                 progress_total=progress.total,
                 progress_text=_plain(progress.text),
+                progress_from=case((afresh, progress.done), else_=_c.progress_from),
+                progress_from_at=case((afresh, _now), else_=_c.progress_from_at),
+                progress_at=_now,
             )
         )
 

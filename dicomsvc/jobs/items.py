@@ -1,14 +1,17 @@
 """What a work item is, and what a handler of one gets and gives."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row
 
 from dicomsvc.store import Store
+
+OUTSIDE: Final = "outside"
+"""Kind of the work items that others perform: no worker of ours takes them."""
 
 
 class State(StrEnum):
@@ -64,6 +67,32 @@ class WorkItem:
     started: datetime | None
     ended: datetime | None
     updated: datetime
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """DICOM JSON of what the creator, or a performer outside, said and nothing else here holds."""
+    cancellation: Mapping[str, Any] | None = None
+    """The latest request to cancel, as DICOM JSON of PS3.4 CC.2.2.1."""
+    study_instance_uid: str | None = None
+    progress_from: int | None = None
+    """``progress.done`` when this attempt first reported, at `progress_from_at`; it may have gone on from there."""
+    progress_from_at: datetime | None = None
+    progress_at: datetime | None = None
+
+    @property
+    def outside(self) -> bool:
+        """Whether it is for performers outside to do."""
+        return self.kind == OUTSIDE
+
+    def time_left_seconds(self, now: datetime | None = None) -> float | None:
+        """Return how long it will take from now on, by the rate of this attempt; None while that is not known."""
+        if self.state is not State.IN_PROGRESS or self.progress_from_at is None or self.progress_at is None:
+            return None
+        done = self.progress.done - (self.progress_from or 0)
+        spent = (self.progress_at - self.progress_from_at).total_seconds()
+        if done <= 0 or spent <= 0 or not self.progress.total:
+            return None
+        since = ((now or datetime.now(UTC)) - self.progress_at).total_seconds()
+        left = (self.progress.total - self.progress.done) * spent / done - max(since, 0.0)
+        return round(max(left, 0.0), 1)
 
     @property
     def final(self) -> bool:
@@ -99,6 +128,7 @@ class WorkItem:
             "inputs": dict(self.inputs),
             "outputs": dict(self.outputs),
             "progress": {"done": self.progress.done, "total": self.progress.total, "text": self.progress.text},
+            "time_left_seconds": self.time_left_seconds(),
             "attempts": self.attempts,
             "error": self.error,
             "error_kind": self.error_kind,
@@ -155,4 +185,10 @@ def from_row(row: "Row[Any]") -> WorkItem:
         started=row.started,
         ended=row.ended,
         updated=row.updated,
+        attributes=row.attributes,
+        cancellation=row.cancellation,
+        study_instance_uid=row.study_instance_uid,
+        progress_from=row.progress_from,
+        progress_from_at=row.progress_from_at,
+        progress_at=row.progress_at,
     )

@@ -1,21 +1,25 @@
 """Work items as requesters see them: create, look at, cancel, try again, wait for."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, func, select, update
+from sqlalchemy import Connection, Engine, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from dicomsvc.dicom.uids import new_uid
 from dicomsvc.errors import BadRequest, Conflict, NotFound
+from dicomsvc.jobs.cancellation import date_time, with_cancellation
 from dicomsvc.jobs.delivery import deliver, living_workers, recall
-from dicomsvc.jobs.items import Priority, State, WorkItem, from_row
+from dicomsvc.jobs.items import OUTSIDE, Priority, State, WorkItem, from_row
 from dicomsvc.jobs.table import work_item
+from dicomsvc.jobs.transitions import tag_of
 from dicomsvc.store.database import database_errors
 
 _now = func.clock_timestamp()
 _c = work_item.c
+_AT: Final = tag_of("ProcedureStepCancellationDateTime")
 
 
 class Jobs:
@@ -33,20 +37,34 @@ class Jobs:
         priority: Priority = Priority.MEDIUM,
         key: str | None = None,
         retry_of: str | None = None,
+        uid: str | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        ready: bool = True,
     ) -> WorkItem:
         """Make a work item and queue it, both or neither.
 
         Parameters
         ----------
         inputs
-            JSON for the handler of ``kind``.
+            JSON for the handler of ``kind``; `OUTSIDE` has none, and is not queued.
         key
             Idempotency key: when a work item has it already, that one is returned and nothing is made.
+        uid
+            Its UID, when it has one already.
+        attributes
+            DICOM JSON of what nothing else of the work item holds.
+        ready
+            Whether its input is; else it is queued by the update that says so.
+
+        Raises
+        ------
+        Conflict
+            When there is a work item with this ``uid``.
         """
         statement = (
             insert(work_item)
             .values(
-                uid=new_uid(),
+                uid=uid or new_uid(),
                 kind=kind,
                 state=State.SCHEDULED,
                 priority=priority,
@@ -54,17 +72,21 @@ class Jobs:
                 idempotency_key=key,
                 retry_of=retry_of,
                 inputs=dict(inputs),
+                attributes=dict(attributes or {}),
             )
-            .on_conflict_do_nothing(index_elements=[_c.idempotency_key])
-            .returning(_c.uid)
+            .on_conflict_do_nothing()
+            .returning(work_item)
         )
         with database_errors(), self._engine.begin() as connection:
-            uid = connection.scalar(statement)
-            if uid is None:
-                row = connection.execute(select(work_item).where(_c.idempotency_key == key)).one()
+            made = connection.execute(statement).one_or_none()
+            if made is None:
+                row = connection.execute(select(work_item).where(_c.idempotency_key == key)).one_or_none()
+                if row is None:
+                    raise Conflict(f"there is a work item {uid} already")
                 return from_row(row)
-            delivery = deliver(connection, uid, kind, priority)
-            return self._update(connection, uid, delivery=delivery)
+            if kind == OUTSIDE or not ready:
+                return from_row(made)
+            return self._update(connection, made.uid, delivery=deliver(connection, made.uid, kind, priority))
 
     def _update(self, connection: Connection, uid: str, **values: object) -> WorkItem:
         statement = update(work_item).where(_c.uid == uid).values(**values).returning(work_item)
@@ -127,8 +149,40 @@ class Jobs:
         with database_errors(), self._engine.connect() as connection:
             return [from_row(row) for row in connection.execute(statement)]
 
-    def request_cancel(self, uid: str) -> WorkItem:
-        """Stop a work item: at once when no worker has it, else within two seconds; twice does no harm.
+    def scan(
+        self,
+        *,
+        states: Sequence[str] = (),
+        priorities: Sequence[str] = (),
+        uids: Sequence[str] = (),
+        studies: Sequence[str] = (),
+        after: WorkItem | None = None,
+        limit: int = 200,
+    ) -> list[WorkItem]:
+        """Return the next work items ``after`` one, latest first; empty sequences ask nothing."""
+        statement = select(work_item).order_by(_c.created.desc(), _c.uid.desc()).limit(limit)
+        for column, wanted in (
+            (_c.state, states),
+            (_c.priority, priorities),
+            (_c.uid, uids),
+            (_c.study_instance_uid, studies),
+        ):
+            if wanted:
+                statement = statement.where(column.in_(wanted))
+        if after is not None:
+            statement = statement.where(tuple_(_c.created, _c.uid) < tuple_(after.created, after.uid))
+        with database_errors(), self._engine.connect() as connection:
+            return [from_row(row) for row in connection.execute(statement)]
+
+    def request_cancel(self, uid: str, request: Mapping[str, Any] | None = None) -> WorkItem:
+        """Stop a work item: at once when nobody has it, within two seconds when a worker does; twice does no harm.
+
+        A performer outside that has it is told, and decides (PS3.4 CC.2.2.3).
+
+        Parameters
+        ----------
+        request
+            DICOM JSON of PS3.4 CC.2.2.1: who asks, and why.
 
         Raises
         ------
@@ -145,9 +199,18 @@ class Jobs:
                 raise Conflict(f"work item {uid} is COMPLETED and cannot be cancelled")
             if row.state == State.CANCELED:
                 return from_row(row)
-            values: dict[str, object] = {"cancellation_requested": True, "updated": _now}
+            # The time of the request tells it from the one before.
+            said = {**(request or {}), _AT: {"vr": "DT", "Value": [date_time(datetime.now(UTC))]}}
+            values: dict[str, object] = {"cancellation_requested": True, "updated": _now, "cancellation": said}
+            if row.state == State.IN_PROGRESS and row.kind == OUTSIDE:
+                return self._update(connection, uid, **values)
             if recall(connection, row.delivery):
+                if row.state == State.SCHEDULED:
+                    # PS3.4 CC.2.2.3: by way of IN PROGRESS, of which subscribers hear.
+                    self._update(connection, uid, state=State.IN_PROGRESS)
                 values |= {"state": State.CANCELED, "ended": _now, "error": None, "error_kind": None}
+            if row.kind == OUTSIDE:
+                values["attributes"] = with_cancellation(row.attributes, request)
             return self._update(connection, uid, **values)
 
     def retry(self, uid: str, requested_by: str | None = None) -> WorkItem:
@@ -163,6 +226,8 @@ class Jobs:
         item = self.get(uid)
         if item.state is not State.CANCELED:
             raise Conflict(f"work item {uid} is {item.state}; only a CANCELED one can be tried again")
+        if item.outside:
+            raise Conflict(f"work item {uid} is performed by others; whoever scheduled it can do so again")
         return self.create(
             item.kind,
             item.inputs,
@@ -170,6 +235,7 @@ class Jobs:
             priority=item.priority,
             key=f"retry:{uid}",
             retry_of=uid,
+            attributes=item.attributes,
         )
 
     def has_workers(self, seconds: float = 30) -> bool:

@@ -54,8 +54,8 @@ class Patience:
         A handler that reports nothing for this long has its process killed.
     """
 
-    heartbeat: float = 5.0
-    stalled: float = 30.0
+    heartbeat: float = 4.0
+    stalled: float = 20.0
     grace: float = 10.0
     retry: float = 5.0
     stall: float = 1800.0

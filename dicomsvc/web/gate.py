@@ -4,11 +4,11 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Protocol
 
 from dicomsvc.auth.tokens import CHALLENGE, Authenticator
-from dicomsvc.errors import DicomsvcError, NotAuthenticated, OutOfResources
+from dicomsvc.errors import DicomsvcError, NotAllowed, NotAuthenticated, OutOfResources
 from dicomsvc.web.cors import Cors, Headers
 
 _log = logging.getLogger(__name__)
@@ -19,10 +19,13 @@ Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 # What answers are counted by: a fixed list, since clients choose paths.
 _GROUPS = (
-    *("dicomweb/studies", "dicomweb/series", "dicomweb/instances", "dicomweb"),
+    *("dicomweb/studies", "dicomweb/series", "dicomweb/instances", "dicomweb/workitems", "dicomweb/subscribers"),
+    "dicomweb",
     *("api/jobs", "api/uploads", "api/upload-sets", "api/slides", "api/changes", "api/status"),
     *("metrics", "healthz", "readyz", "docs", "pages"),
 )
+_INTERNAL_ERROR = 1011
+_POLICY_VIOLATION = 1008
 _OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 
@@ -57,6 +60,9 @@ class Gate:
         self._traffic = traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._serve_channel(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -79,6 +85,39 @@ class Gate:
             application = self._frames if frames else self._app
             cross_origin = self._cors.headers(origin) if origin else []
             await self._serve(application, scope, receive, send, authorization, cross_origin)
+
+    async def _serve_channel(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a WebSocket (RFC 6455): refused before it is accepted, closed when something goes wrong after."""
+        started = time.perf_counter()
+        status = 101
+        accepted = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal accepted
+            accepted = accepted or message["type"] == "websocket.accept"
+            await send(message)
+
+        try:
+            headers = dict(scope["headers"])
+            scope["user"] = self._authenticator.user(headers.get(b"authorization"))
+            self._require_known_page(headers)
+            await self._app(scope, receive, watched_send)
+        except DicomsvcError as error:
+            status = error.http_status
+            await _refuse_channel(scope, send, status, *error_answer(error), accepted=accepted)
+        except Exception:  # noqa: BLE001 - the border
+            status = 500
+            _log.exception("a WebSocket of %s failed", _group(scope["path"]))
+            await _refuse_channel(scope, send, status, *_surprise(), accepted=accepted)
+        finally:
+            self._traffic.count(_group(scope["path"]), status, started)
+
+    def _require_known_page(self, headers: Mapping[bytes, bytes]) -> None:
+        """Raise `NotAllowed` for a page of another origin: browsers let any page open a WebSocket (RFC 6455 10.2)."""
+        origin = headers.get(b"origin")
+        if origin is None or origin.rpartition(b"//")[2] == headers.get(b"host") or self._cors.headers(origin):
+            return
+        raise NotAllowed("a page of this origin may not open a channel; http.cors_origins lists those that may")
 
     async def _serve_frames(self, scope: Scope, receive: Receive, send: Send, authorization: bytes | None) -> None:
         # Nothing stands between the frames and the server. Should an error come after their first byte, the server
@@ -159,6 +198,20 @@ def _surprise() -> tuple[Headers, bytes]:
 
 def _group(path: str) -> str:
     return next((group for group in _GROUPS if path.startswith(group, 1)), "other")
+
+
+async def _refuse_channel(
+    scope: Scope, send: Send, status: int, headers: Headers, body: bytes, *, accepted: bool
+) -> None:
+    """Answer a handshake with a status where the server can, else close."""
+    if accepted:
+        await send({"type": "websocket.close", "code": _INTERNAL_ERROR})
+    elif "websocket.http.response" in scope.get("extensions", {}):
+        length = (b"content-length", str(len(body)).encode())
+        await send({"type": "websocket.http.response.start", "status": status, "headers": [*headers, length]})
+        await send({"type": "websocket.http.response.body", "body": body})
+    else:
+        await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
 
 
 async def _answer(send: Send, status: int, headers: Headers, body: bytes) -> None:
