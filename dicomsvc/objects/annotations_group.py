@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicomsvc.errors import InvalidInstance
+from dicomsvc.objects.codes import measure
 from dicomsvc.objects.provenance import FindingClass
 
 
@@ -89,6 +90,9 @@ def check_group(group: AnnotationGroup) -> None:
         Names the group's label and what is wrong.
     """
     _check_shape(group)
+    label = group.label or group.finding.label
+    if not label.strip() or "\\" in label or not label.isprintable():
+        raise _wrong(group, "has a label that is empty, or has a backslash or a control character in it")
     # Least and greatest carry NaN on and make no array of the points' size, as np.isfinite would.
     if not (np.isfinite(group.points.min()) and np.isfinite(group.points.max())):
         raise _wrong(group, "has a coordinate that is not a finite number")
@@ -103,6 +107,7 @@ def check_group(group: AnnotationGroup) -> None:
         if np.any(np.all(first == last, axis=1)):
             raise _wrong(group, "has a POLYGON whose last point repeats the first")
     for name, values in group.measurements.items():
+        measure(name, group.units.get(name))
         if values.shape != (len(group),):
             raise _wrong(group, f"has {values.shape} values of {name} for {len(group)} things")
         if np.any(np.isinf(values)):

@@ -4,17 +4,16 @@ Coordinates and measurements go out as the arrays' own bytes, so that memory is 
 of four bytes a thing.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset, write_file_meta_info
-from pydicom.uid import UID, ExplicitVRLittleEndian, MicroscopyBulkSimpleAnnotationsStorage
+from pydicom.filewriter import write_dataset
+from pydicom.uid import ExplicitVRLittleEndian, MicroscopyBulkSimpleAnnotationsStorage
 
-from dicomsvc.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicomsvc.errors import InvalidInstance, TooLarge
 from dicomsvc.objects.annotations_group import AnnotationGroup, Generation, GraphicType, check_group
 from dicomsvc.objects.codes import coding_scheme_items, measure
@@ -28,10 +27,10 @@ from dicomsvc.objects.common import (
     derived_uid,
     instance_reference,
 )
+from dicomsvc.objects.part10 import LONGEST_VALUE, Write, header
 from dicomsvc.objects.provenance import Identity, Provenance
 from dicomsvc.objects.source import SourceSlide
 
-Write = Callable[[bytes | memoryview], object]
 Piece = bytes | memoryview
 _GROUPS: Final = 0x006A0002
 _POINTS, _DOUBLE_POINTS, _INDEX, _MEASUREMENTS = 0x00660016, 0x00660022, 0x00660040, 0x00660121
@@ -39,7 +38,6 @@ _VALUES_SEQUENCE, _VALUES, _VALUES_INDEX = 0x00660132, 0x00660125, 0x006A0011
 _ITEM: Final = b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
 _ITEM_END: Final = b"\xfe\xff\x0d\xe0\x00\x00\x00\x00"
 _SEQUENCE_END: Final = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
-_LONGEST: Final = 0xFFFFFFFE
 
 
 def write_annotations(
@@ -66,13 +64,12 @@ def write_annotations(
         raise InvalidInstance("there is no annotation: such an object holds at least one")
     for group in filled:
         check_group(group)
-        if group.points.nbytes > _LONGEST:
+        if group.points.nbytes > LONGEST_VALUE:
             raise TooLarge("an annotation group has more coordinates than a data element can hold; split it")
     if len({group.points.shape[1] for group in filled}) > 1:
         raise InvalidInstance("annotation groups of one object have coordinates of one kind, pixels or mm")
     ds = _head(source, identity, provenance, planar=filled[0].points.shape[1] == 2)
-    write(_file_meta(identity))
-    write(_encoded(ds[:_GROUPS]))
+    write(header(ds[:_GROUPS], ExplicitVRLittleEndian))
     write(_header(_GROUPS, b"SQ", 0xFFFFFFFF))
     for number, group in enumerate(filled, 1):
         uid = group.uid or derived_uid(identity.sop_instance_uid, "annotation group", str(number))
@@ -99,19 +96,6 @@ def _head(source: SourceSlide, identity: Identity, provenance: Provenance, *, pl
         ds.PixelOriginInterpretation = "VOLUME"
     ds.ReferencedImageSequence = [instance_reference(finest[0])]
     return ds
-
-
-def _file_meta(identity: Identity) -> bytes:
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = MicroscopyBulkSimpleAnnotationsStorage
-    meta.MediaStorageSOPInstanceUID = UID(identity.sop_instance_uid)
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    stream = DicomBytesIO()
-    stream.is_little_endian, stream.is_implicit_VR = True, False
-    write_file_meta_info(stream, meta)
-    return bytes(128) + b"DICM" + stream.getvalue()
 
 
 def _encoded(ds: Dataset) -> bytes:

@@ -273,6 +273,10 @@ def closed() -> AnnotationGroup:
         (changed(points=np.zeros((22, 4), np.float32)), "two or three"),
         (changed(points=np.zeros((22, 2), np.int32)), "floating point"),
         (changed(measurements={"area_um2": np.ones(2, np.float32)}), "values of area_um2"),
+        (changed(measurements={"Area (um2)": np.ones(3, np.float32)}), "lower case letters"),
+        (changed(label="one\\two"), "label"),
+        (changed(label="line\nbreak"), "label"),
+        (changed(finding=replace(NUCLEUS, label="")), "label"),
         (changed(measurements={"area_um2": np.array([1, 2, np.inf], np.float32)}), "infinite"),
     ],
 )
