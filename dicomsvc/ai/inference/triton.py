@@ -56,16 +56,21 @@ class TritonBackend:
     def infer(self, model: str, number: int, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> dict[str, Tensor]:
         """Run one batch; see `Backend.infer`."""
         connection = self._connect()
-        try:
-            return self._infer(connection, model, number, inputs, outputs)
-        except ServerUnavailable:
-            fresh = self._connect(instead_of=connection)
-            if fresh is connection:
-                raise
-            connection = fresh
-        except UnknownModel:
-            self._load(connection, model)
-        return self._infer(connection, model, number, inputs, outputs)
+        loaded = False
+        while True:
+            try:
+                return self._infer(connection, model, number, inputs, outputs)
+            except ServerUnavailable:
+                fresh = self._connect(instead_of=connection)
+                if fresh is connection:
+                    raise
+                connection = fresh
+            except UnknownModel:
+                # A server that has just come back is still loading.
+                if loaded:
+                    raise
+                self._load(connection, model)
+                loaded = True
 
     def load(self, model: str) -> None:
         """Have the model ready; see `Backend.load`."""

@@ -89,7 +89,7 @@ def launch(runtime: Runtime, repository: Path, data: Path) -> Server:
 
     ``data`` is the data folder, under whose ``triton/`` the socket and the server's log lie.
     """
-    family = _family(data)
+    family = shared_memory_prefix(data)
     clean_up(family)
     prefix = f"{family}{secrets.token_hex(4)}_"
     folder = _socket_folder(data, family)
@@ -130,7 +130,7 @@ def clean_up(prefix: str) -> None:
             file.unlink()
 
 
-def _family(data: Path) -> str:
+def shared_memory_prefix(data: Path) -> str:
     """Return what the names of shared memory of this data folder's servers begin with."""
     return f"dicomsvc_{os.geteuid()}_{hashlib.sha256(os.fsencode(data.absolute())).hexdigest()[:12]}_"
 
