@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
 from pydicom.sr.codedict import codes
 from pydicom.uid import (
     ExplicitVRLittleEndian,
@@ -54,21 +55,16 @@ def read_annotations(source: str | os.PathLike[str] | Dataset) -> Sequence[Annot
 
 def _read(path: Path) -> Dataset:
     try:
-        stream = path.open("rb")
-    except OSError as error:
-        raise NotFound(f"the file of annotations cannot be opened: {error.strerror}") from None
-    with stream:
-        try:
-            meta = dcmread(stream, specific_tags=["TransferSyntaxUID"], stop_before_pixels=True).file_meta
-            # A deflated file may become thousands of times larger when it is read.
-            if meta.get("TransferSyntaxUID") not in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
-                raise UnsupportedInstance("bulk annotations in this transfer syntax are not read")
-            stream.seek(0)
-            return dcmread(stream)
-        except UnsupportedInstance:
-            raise
-        except Exception as error:  # noqa: BLE001 - the parser of untrusted bytes
-            raise NotParseable(f"the file is not DICOM: {type(error).__name__}") from None
+        # A deflated file may become thousands of times larger when it is read.
+        if read_file_meta_info(path).get("TransferSyntaxUID") not in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
+            raise UnsupportedInstance("bulk annotations in this transfer syntax are not read")
+        return dcmread(path)
+    except FileNotFoundError:
+        raise NotFound("there is no such file of annotations") from None
+    except UnsupportedInstance:
+        raise
+    except Exception as error:  # noqa: BLE001 - the parser of untrusted bytes
+        raise NotParseable(f"the file is not DICOM: {type(error).__name__}") from None
 
 
 def _group(item: Dataset, number: int, spatial: bool) -> AnnotationGroup:

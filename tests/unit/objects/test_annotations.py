@@ -15,7 +15,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from dicomsvc.errors import InvalidInstance, NotParseable, UnsupportedInstance
+from dicomsvc.errors import InvalidInstance, NotFound, NotParseable, UnsupportedInstance
 from dicomsvc.objects.annotations import (
     AnnotationGroup,
     Generation,
@@ -329,6 +329,8 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         read_annotations(tmp_path / "text")
     with pytest.raises(UnsupportedInstance):
         read_annotations(slide().dataset)
+    with pytest.raises(NotFound):
+        read_annotations(tmp_path / "nowhere")
 
 
 def test_deflated_files_are_refused_unread(tmp_path: Path) -> None:
