@@ -100,7 +100,7 @@ def _strip(strips: Strips, row: int, level: SourceLevel, pixels: Pixels) -> Rows
         return np.zeros(shape, pixels.dtype)
     if strip.shape != shape:
         raise ModelFailure(f"row {row} of tiles has the shape {strip.shape}, not {shape}")
-    return np.ascontiguousarray(checked_numbers(strip))
+    return checked_numbers(strip)
 
 
 def checked_numbers(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

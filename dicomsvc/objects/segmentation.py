@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -201,7 +202,9 @@ def _shares(rows: Rows, kind: SegmentationKind) -> Rows:
     """Return shares of 255."""
     if kind is SegmentationKind.FRACTIONAL:
         return _fractions(rows)
-    shares: Rows = np.not_equal(rows, 0).view(np.uint8) * np.uint8(255)
+    shares = np.empty(rows.shape, np.uint8)
+    for channel, mask in enumerate(_values(rows, SegmentationKind.BINARY)):
+        cv2.compare(mask.view(np.uint8), 0, cv2.CMP_NE, dst=shares[channel])  # type: ignore[call-overload]
     return shares
 
 
