@@ -34,6 +34,7 @@ NUCLEI_OTSU_FACTOR = 0.95
 NUCLEI_LOWEST_OD = 0.1
 NUCLEI_WINDOW = 151
 NUCLEI_DEVIATIONS = 0.3
+NUCLEI_CONTRAST_OD = 0.02
 NUCLEI_SPREAD = 0.1
 NUCLEI_POOL = 4
 
@@ -147,7 +148,7 @@ def nuclei() -> bytes:
     mean = graph.node("Div", total, count)
     variance = graph.node("Sub", graph.node("Div", squares, count), graph.node("Mul", mean, mean))
     deviation = graph.node("Sqrt", graph.node("Max", variance, graph.constant(0.0)))
-    around = graph.node("Add", mean, graph.times(deviation, NUCLEI_DEVIATIONS))
+    around = graph.node("Add", mean, graph.add(graph.times(deviation, NUCLEI_DEVIATIONS), NUCLEI_CONTRAST_OD))
     scales = graph.constant([1, 1, NUCLEI_POOL, NUCLEI_POOL])
     around = graph.node("Resize", around, "", scales, mode="linear")
 
@@ -184,7 +185,7 @@ def tissue() -> bytes:
     stained = graph.add(graph.node("Add", chroma, graph.times(dark, 0.5)), -0.14)
     not_grey = graph.node("Sub", chroma, graph.times(dark, 0.15))
     not_black = graph.add(graph.node("Sub", graph.times(chroma, 2.0), dark), 1.4)
-    not_ink = graph.add(graph.node("Sub", green, graph.times(red, 0.72)), 0.02)
+    not_ink = graph.add(graph.node("Sub", green, graph.times(red, 0.82)), 0.02)
     graph.probability(graph.least(stained, not_grey, not_black, not_ink), TISSUE_SPREAD, "TISSUE")
     return graph.model(
         "tissue",

@@ -16,6 +16,7 @@ from dicomsvc.ai.catalogue.manifest import (
     Step,
 )
 from dicomsvc.ai.decoding.settings import ROLES, SETTINGS
+from dicomsvc.ai.statistics import STATISTICS
 
 OBJECTS: dict[OutputKind, tuple[str, ...]] = {
     OutputKind.SEGMENTATION: ("SEG", "SR"),
@@ -139,7 +140,11 @@ def _step(table: Fields) -> Step:
 
 
 def _statistics(table: Fields) -> tuple[str, ...]:
-    return table.texts("statistics", ())
+    names = table.texts("statistics", ())
+    for name in names:
+        if name not in STATISTICS:
+            table.fail("statistics", f"has {name[:64]!r}, which is not known; known are {', '.join(STATISTICS)}")
+    return names
 
 
 def _output(table: Fields) -> OutputSpec:
