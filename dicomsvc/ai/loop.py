@@ -7,7 +7,7 @@ so the model is what bounds the speed. A fixed number of batches is on the way, 
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -76,7 +76,7 @@ class TileLoop:
         self._statistics = np.array([source.statistics], np.float32)
         self._batch = max(1, min(8, _LARGEST_BATCH_PIXELS // manifest.input.tile_size**2))
 
-    def findings(self, plan: TilePlan, chunks: Iterable[Chunk]) -> Iterator[ChunkFindings]:
+    def findings(self, plan: TilePlan, chunks: Iterable[Chunk]) -> Generator[ChunkFindings]:
         """Yield the findings of the chunks, in their order.
 
         Raises

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dicomsvc import __version__
-from dicomsvc.cli import doctor, infer, jobs, models, serve, settings, slides, store
+from dicomsvc.cli import analyze, doctor, infer, jobs, models, serve, settings, slides, store
 from dicomsvc.cli.triton import triton
 from dicomsvc.errors import DicomsvcError
 
@@ -41,6 +41,7 @@ for _command in (
     slides.convert,
     slides.send,
     slides.echo,
+    analyze.analyze,
     infer.infer,
     settings.config,
     settings.token,

@@ -69,9 +69,9 @@ def _start_when_port_is_free(start: Callable[[], None]) -> None:
 
 def run_worker(store: Store, on_ready: Callable[[str], None]) -> None:
     """Run work items, look into watched folders, remove forgotten uploads, until told to stop."""
-    from dicomsvc.ingest.handlers import HANDLERS
     from dicomsvc.ingest.upkeep import Upkeep
     from dicomsvc.jobs import Worker
+    from dicomsvc.service.handlers import HANDLERS
 
     worker = Worker(store.settings, store.engine, HANDLERS)
     beat = Heartbeat(store.engine, "worker", worker.name, worker.counters)

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,6 +79,21 @@ def down(data: DataOption = None, as_json: JsonFlag = False) -> None:
         _stop(settings, keeper)
     text = "the model server has ended" if keeper else "no model server runs for this data folder"
     emit({"stopped": keeper is not None}, text, as_json=as_json)
+
+
+@contextmanager
+def server_for_command(settings: Settings) -> Iterator[None]:
+    """Have a model server for as long as a command runs: the configured or running one, else one of its own."""
+    own = settings.triton.url is None and not settings.triton.in_process and find_keeper(settings.data) is None
+    if own:
+        find_runtime(settings.triton)
+        _start_keeper(settings)
+    try:
+        yield
+    finally:
+        keeper = find_keeper(settings.data) if own else None
+        if keeper is not None and keeper.kept_by == _KEPT_BY:
+            _stop(settings, keeper)
 
 
 def _require_own(settings: Settings) -> None:

@@ -80,10 +80,10 @@ class Jobs:
         with database_errors(), self._engine.begin() as connection:
             made = connection.execute(statement).one_or_none()
             if made is None:
-                row = connection.execute(select(work_item).where(_c.idempotency_key == key)).one_or_none()
-                if row is None:
+                known = key and connection.execute(select(work_item).where(_c.idempotency_key == key)).one_or_none()
+                if not known:
                     raise Conflict(f"there is a work item {uid} already")
-                return from_row(row)
+                return from_row(known)
             if kind == OUTSIDE or not ready:
                 return from_row(made)
             return self._update(connection, made.uid, delivery=deliver(connection, made.uid, kind, priority))
@@ -129,6 +129,7 @@ class Jobs:
         *,
         state: str | None = None,
         kind: str | None = None,
+        study_instance_uid: str | None = None,
         limit: int = 100,
         offset: int = 0,
     ) -> list[WorkItem]:
@@ -146,6 +147,8 @@ class Jobs:
             statement = statement.where(_c.state == state)
         if kind is not None:
             statement = statement.where(_c.kind == kind)
+        if study_instance_uid is not None:
+            statement = statement.where(_c.study_instance_uid == study_instance_uid)
         with database_errors(), self._engine.connect() as connection:
             return [from_row(row) for row in connection.execute(statement)]
 

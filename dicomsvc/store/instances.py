@@ -90,6 +90,17 @@ class Instances:
             raise NotFound(f"nothing is stored under {sop_instance_uid}")
         return self._record(row)
 
+    def find_series(self, series_instance_uid: str) -> str | None:
+        """Return the Study Instance UID of a series, or None where nothing is stored under its UID."""
+        statement = (
+            select(study.c.study_instance_uid)
+            .select_from(series.join(study, series.c.study_key == study.c.id))
+            .where(series.c.series_instance_uid == series_instance_uid)
+            .limit(1)
+        )
+        with database_errors(), self._engine.connect() as connection:
+            return connection.scalar(statement)
+
     def frame_index(self, record: InstanceRecord) -> FrameIndex:
         """Return the frame index.
 

@@ -29,6 +29,18 @@ class Checkpoint:
         except OSError as error:
             raise _refused(error) from error
 
+    def outputs(self) -> dict[str, Any] | None:
+        """Return the outputs of an attempt that stored its results."""
+        try:
+            return dict(json.loads((self.folder / "outputs.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def conclude(self, outputs: Mapping[str, Any]) -> None:
+        """Keep the outputs of results that are stored; the chunks have served their turn."""
+        self._write_json("outputs.json", outputs)
+        self._remove_chunks()
+
     def agree(self, key: Mapping[str, Any], make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """Return the document kept under ``key``; where there is none, or another key, start anew with ``make()``.
 
@@ -42,15 +54,9 @@ class Checkpoint:
                 return dict(kept["document"])
         except (OSError, ValueError, KeyError, TypeError):
             pass
-        for chunk in self.folder.glob("chunk-*"):
-            chunk.unlink(missing_ok=True)
+        self._remove_chunks()
         document = json.loads(json.dumps(make()))
-        draft = path.with_suffix(".draft")
-        try:
-            draft.write_text(json.dumps({"key": wanted, "document": document}), encoding="utf-8")
-            draft.replace(path)
-        except OSError as error:
-            raise _refused(error) from error
+        self._write_json("plan.json", {"key": wanted, "document": document})
         return dict(document)
 
     def keep(self, findings: ChunkFindings) -> None:
@@ -87,8 +93,17 @@ class Checkpoint:
     def _chunk(self, number: int) -> Path:
         return self.folder / f"chunk-{number:06d}.npz"
 
-    def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def _remove_chunks(self) -> None:
+        for chunk in self.folder.glob("chunk-*"):
+            chunk.unlink(missing_ok=True)
+
+    def _write_json(self, name: str, document: Mapping[str, Any]) -> None:
+        draft = self.folder / f"{name}.draft"
+        try:
+            draft.write_text(json.dumps(document), encoding="utf-8")
+            draft.replace(self.folder / name)
+        except OSError as error:
+            raise _refused(error) from error
 
 
 def sweep_checkpoints(layout: Layout, engine: Engine) -> int:

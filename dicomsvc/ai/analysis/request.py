@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from dicomsvc.errors import BadRequest
 from dicomsvc.wsi.plan import Rectangle
@@ -27,22 +27,45 @@ class Region(BaseModel):
         return Rectangle(self.x, self.y, self.width, self.height)
 
 
+def _region(value: object) -> object:
+    """Take ``[x, y, width, height]`` for a region."""
+    if isinstance(value, list | tuple) and len(value) == 4:
+        return dict(zip(("x", "y", "width", "height"), value, strict=True))
+    return value
+
+
+class Options(BaseModel):
+    """What is written beside the usual results."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    labelmap: bool = False
+    """A LABELMAP segmentation, in a series of its own."""
+    probability: bool = False
+    """The probability as a FRACTIONAL segmentation."""
+
+
 class AnalysisRequest(BaseModel):
-    """One slide, one version of one model."""
+    """One slide, one model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
 
     study_instance_uid: Uid
     series_instance_uid: Uid
     model: ModelName
-    number: int = Field(ge=1)
-    """Version of the model, as Triton counts."""
-    regions: tuple[Region, ...] = Field((), max_length=1000)
+    number: int | None = Field(None, ge=1)
+    """Version of the model, as Triton counts; goes before ``version``."""
+    version: str | None = Field(None, max_length=64)
+    """Version as the model calls it; with neither, the one that is preferred."""
+    regions: tuple[Annotated[Region, BeforeValidator(_region)], ...] = Field((), max_length=1000)
     """Where to look; nothing: the whole slide."""
-    labelmap: bool = False
-    """Write a LABELMAP segmentation beside, in a series of its own."""
-    probability: bool = False
-    """Write the probability as a FRACTIONAL segmentation beside."""
+    options: Options = Options()
+
+    def inputs(self) -> dict[str, Any]:
+        """Return the inputs of a work item that ask for this."""
+        document = self.model_dump(mode="json", exclude_defaults=True)
+        regions = [[each.x, each.y, each.width, each.height] for each in self.regions]
+        return document | ({"regions": regions} if regions else {})
 
 
 def read_request(inputs: Mapping[str, Any]) -> AnalysisRequest:

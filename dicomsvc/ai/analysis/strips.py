@@ -14,8 +14,9 @@ import numpy.typing as npt
 from dicomsvc.ai.decoding import ChunkFindings, Raster
 from dicomsvc.ai.findings import Instances
 from dicomsvc.ai.rasters import OutlineRaster
+from dicomsvc.objects.levels import Strips
 from dicomsvc.objects.source import SourceLevel, SourceSlide
-from dicomsvc.wsi.plan import TilePlan
+from dicomsvc.wsi.plan import Rectangle, TilePlan
 
 Strip = npt.NDArray[Any]
 _CACHE_BYTES: Final = 192 << 20
@@ -28,19 +29,20 @@ def nearest_level(source: SourceSlide, mpp: float) -> int:
     return min(range(len(spacings)), key=lambda number: abs(math.log(spacings[number] / mpp)))
 
 
-def outline_strips(
-    instances: Instances, classes: int, source: SourceSlide, level: SourceLevel, rows: int
-) -> Iterator[Strip]:
-    """Yield strips of so many rows, bool ``(classes, rows, columns)``: the pixels inside of each class's outlines."""
+def outline_strips(instances: Instances, classes: int, source: SourceSlide, level: SourceLevel, rows: int) -> Strips:
+    """Return what gives rows of ``rows`` pixels of a level, bool ``(classes, rows, columns)``: inside of outlines."""
     base = source.levels[0]
     scale = level.columns / base.columns, level.rows / base.rows
     rasters = [
         OutlineRaster(instances.chosen(instances.class_index == number), scale, level.columns)
         for number in range(classes)
     ]
-    for top in range(0, level.rows, rows):
-        height = min(rows, level.rows - top)
-        yield np.stack([raster.strip(top, height) for raster in rasters])
+
+    def strip(number: int) -> Strip:
+        height = min(rows, level.rows - number * rows)
+        return np.stack([raster.strip(number * rows, height) for raster in rasters])
+
+    return strip
 
 
 class RasterStrips:
@@ -53,7 +55,12 @@ class RasterStrips:
     load
         Returns a chunk's findings by its number.
     background
-        Where no tile was looked at, and outside of the regions asked for.
+        Where no tile was looked at.
+
+    Attributes
+    ----------
+    cell
+        Width and height of a cell, in plane pixels.
     """
 
     def __init__(self, name: str, plan: TilePlan, load: Callable[[int], ChunkFindings], background: float) -> None:
@@ -64,32 +71,44 @@ class RasterStrips:
         self._rasters: OrderedDict[int, Raster] = OrderedDict()
         self._bytes = 0
         first = self._raster(plan.chunks[0].number) if plan.chunks else None
-        self._cell = 1 if first is None else first.cell
+        self.cell = 1 if first is None else first.cell
         self._like = np.empty((0, 0), np.uint8) if first is None else first.values
-        self._columns = -(-plan.columns // self._cell)
-        self._rows = -(-plan.rows // self._cell)
+        self._columns = -(-plan.columns // self.cell)
+        self._rows = -(-plan.rows // self.cell)
 
-    def strips(self, source: SourceSlide, level: SourceLevel, rows: int) -> Iterator[Strip]:
-        """Yield strips of so many rows of a level, ``(rows, columns)`` or ``(rows, columns, channels)``."""
+    def strips(self, source: SourceSlide, level: SourceLevel, rows: int) -> Callable[[int], Strip]:
+        """Return what gives rows of ``rows`` pixels of a level: ``(rows, columns)``, or with channels at the end."""
         down = self._cells(level.rows, source.levels[0].rows, self._plan.scale[1], self._rows)
         across = self._cells(level.columns, source.levels[0].columns, self._plan.scale[0], self._columns)
-        for top in range(0, level.rows, rows):
-            wanted = down[top : top + rows]
+
+        def strip(number: int) -> Strip:
+            wanted = down[number * rows : (number + 1) * rows]
             first = int(wanted[0])
             block = self._block(first, int(wanted[-1]) + 1)
-            yield block[wanted - first][:, across]
+            return block[wanted - first][:, across]
 
-    def counts(self, classes: int) -> npt.NDArray[np.int64]:
-        """Return how many cells of class maps have each class, none first."""
+        return strip
+
+    def counts(self, classes: int, place: Rectangle | None = None) -> npt.NDArray[np.int64]:
+        """Return how many cells of class maps have each class, none first; ``place``: only there, in slide pixels."""
         counts = np.zeros(classes + 1, np.int64)
-        for top in range(0, self._rows, _COUNTED_ROWS):
-            block = self._block(top, min(top + _COUNTED_ROWS, self._rows))
-            counts += np.bincount(block.ravel(), minlength=classes + 1)[: classes + 1]
+        for values in self.values(place):
+            counts += np.bincount(values.ravel(), minlength=classes + 1)[: classes + 1]
         return counts
+
+    def values(self, place: Rectangle | None = None) -> Iterator[npt.NDArray[Any]]:
+        """Yield all cells, some rows at a time; ``place``: only those of a rectangle of slide pixels."""
+        left, top, right, bottom = 0, 0, self._columns, self._rows
+        if place is not None:
+            x, y = (each / self.cell for each in self._plan.scale)
+            left, right = round(place.x * x), min(right, round(place.right * x))
+            top, bottom = round(place.y * y), min(bottom, round(place.bottom * y))
+        for first in range(top, bottom, _COUNTED_ROWS):
+            yield self._block(first, min(first + _COUNTED_ROWS, bottom))[:, left:right]
 
     def _cells(self, pixels: int, slide_pixels: int, scale: float, cells: int) -> npt.NDArray[np.int64]:
         """Return the cell in which the centre of each pixel of a level lies."""
-        centres = (np.arange(pixels) + 0.5) * (slide_pixels / pixels) * scale / self._cell
+        centres = (np.arange(pixels) + 0.5) * (slide_pixels / pixels) * scale / self.cell
         return np.clip(centres.astype(np.int64), 0, cells - 1)
 
     def _block(self, first: int, end: int) -> Strip:
@@ -98,7 +117,7 @@ class RasterStrips:
         block = np.full(shape, self._background, self._like.dtype)
         for chunk in self._plan.chunks:
             area = chunk.area
-            if area.y >= end * self._cell or area.bottom <= first * self._cell:
+            if area.y >= end * self.cell or area.bottom <= first * self.cell:
                 continue
             raster = self._raster(chunk.number)
             place = raster.place
@@ -107,16 +126,6 @@ class RasterStrips:
             if bottom > top and right > place.x:
                 values = raster.values[top - place.y : bottom - place.y, : right - place.x]
                 block[top - first : bottom - first, place.x : right] = values
-        return self._only_regions(block, first)
-
-    def _only_regions(self, block: Strip, first: int) -> Strip:
-        if not self._plan.regions:
-            return block
-        wanted = np.zeros(block.shape[:2], bool)
-        for region in self._plan.regions:
-            top, bottom = region.y // self._cell - first, -(-region.bottom // self._cell) - first
-            wanted[max(top, 0) : max(bottom, 0), region.x // self._cell : -(-region.right // self._cell)] = True
-        block[~wanted] = self._background
         return block
 
     def _raster(self, number: int) -> Raster:
@@ -131,8 +140,22 @@ class RasterStrips:
         return raster
 
 
-def class_strips(strips: Iterator[Strip], classes: int) -> Iterator[Strip]:
-    """Yield bool strips ``(classes, rows, columns)`` of class maps, in which 0 is none and 1 the first class."""
+def class_strips(strips: Callable[[int], Strip], classes: int) -> Strips:
+    """Return what gives bool ``(classes, rows, columns)`` of class maps, in which 0 is none and 1 the first class."""
     numbers = np.arange(1, classes + 1, dtype=np.uint8).reshape(-1, 1, 1)
-    for strip in strips:
-        yield strip[None] == numbers
+
+    def strip(number: int) -> Strip:
+        chosen: Strip = strips(number)[None] == numbers
+        return chosen
+
+    return strip
+
+
+def channel_strips(strips: Callable[[int], Strip]) -> Strips:
+    """Return what gives ``(channels, rows, columns)`` of rasters that have channels at the end, or none."""
+
+    def strip(number: int) -> Strip:
+        values = strips(number)
+        return values[None] if values.ndim == 2 else np.moveaxis(values, 2, 0)
+
+    return strip

@@ -1,0 +1,240 @@
+"""Does the work item ``analyze``."""
+
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any, Final
+
+import numpy as np
+import psutil
+
+import dicomsvc
+from dicomsvc.ai.analysis.checkpoint import Checkpoint, sweep_checkpoints
+from dicomsvc.ai.analysis.preparation import Preparation, prepare
+from dicomsvc.ai.analysis.request import read_request
+from dicomsvc.ai.analysis.results import Findings, ResultWriter
+from dicomsvc.ai.analysis.strips import RasterStrips
+from dicomsvc.ai.analysis.subject import open_subject
+from dicomsvc.ai.analysis.submission import chosen_version
+from dicomsvc.ai.analysis.summary import Area, Summary, counted, map_numbers, measured
+from dicomsvc.ai.catalogue.repository import Catalogue
+from dicomsvc.ai.decoding import decoder, join_instances
+from dicomsvc.ai.inference import Backend, open_backend
+from dicomsvc.ai.loop import TileLoop
+from dicomsvc.errors import UnfitSlide
+from dicomsvc.jobs import Progress, Work
+from dicomsvc.objects.provenance import Algorithm, Equipment, Provenance
+from dicomsvc.store import Stored
+from dicomsvc.wsi.plan import Rectangle
+from dicomsvc.wsi.tissue import TissueMask
+
+_BACKGROUNDS: Final = {"map": float("nan"), "image": 255.0}
+
+
+def analyze(work: Work) -> Mapping[str, Any]:
+    """Run a model over a slide and store what it found.
+
+    Raises
+    ------
+    BadRequest, NotFound, UnfitSlide
+        When the request, the model or the slide are not right; nothing is stored then.
+    ModelFailure
+        When the model fails, or what it gives cannot be a result; nothing is stored then.
+    """
+    settings = work.store.settings
+    sweep_checkpoints(work.store.layout, work.store.engine)
+    checkpoint = Checkpoint(work.store.layout, work.uid)
+    outputs = checkpoint.outputs()
+    if outputs is not None:
+        return outputs
+    request = read_request(work.inputs)
+    catalogue = Catalogue(settings)
+    manifest = chosen_version(catalogue, request)
+    repository = catalogue.stage() if settings.triton.in_process else None
+    work.report(Progress(0, 0, "looking for tissue"))
+    subject = open_subject(work.store, request.study_instance_uid, request.series_instance_uid)
+    preparation = prepare(request, manifest, subject, checkpoint)
+    with closing(open_backend(settings, repository)) as backend:
+        outputs = _Analysis(work, preparation, backend).run()
+    checkpoint.conclude(outputs)
+    return outputs
+
+
+class _Analysis:
+    """One attempt at an analysis that is settled."""
+
+    def __init__(self, work: Work, preparation: Preparation, backend: Backend) -> None:
+        self._work = work
+        self._preparation = preparation
+        self._backend = backend
+        self._checkpoint = preparation.checkpoint
+        self._kept = 0
+        self._trouble = ""
+        self._began = time.monotonic()
+        self._cpu = _cpu_seconds()
+
+    def run(self) -> dict[str, Any]:
+        """Return the work item's outputs, once all results are stored."""
+        self._look()
+        findings = self._findings()
+        summary = self._summary(findings)
+        provenance = self._provenance()
+        with ResultWriter(self._work.store, self._preparation, provenance, self._writing) as writer:
+            writer.write_all(findings, summary)
+            stored = writer.store_all(self._work.requested_by)
+        return self._outputs(summary, stored)
+
+    def _look(self) -> None:
+        """Have every chunk's findings in the checkpoint."""
+        plan, manifest = self._preparation.plan, self._preparation.manifest
+        left = [chunk for chunk in plan.chunks if not self._checkpoint.has(chunk.number)]
+        self._kept = plan.tiles - sum(len(chunk.tiles) for chunk in left)
+        self._work.log(
+            f"{manifest.name} {manifest.version}: {plan.tiles} tiles of {plan.tile_size} pixels at "
+            f"{manifest.input.mpp:g} um, in {len(plan.chunks)} chunks"
+            + (f", {len(plan.chunks) - len(left)} of them done before" if self._kept else "")
+        )
+        real_mpp = float(np.sqrt(np.prod(self._preparation.plane.mpp)))
+        loop = TileLoop(
+            manifest,
+            self._backend,
+            self._preparation.source,
+            decoder(manifest, probability=self._preparation.request.options.probability, mpp=real_mpp),
+            threads=2 * (psutil.cpu_count() or 1),
+            tell=self._tell,
+        )
+        loop.patiently(lambda: self._backend.load(manifest.name))
+        with closing(loop.findings(plan, left)) as chunks:
+            for findings in chunks:
+                self._checkpoint.keep(findings)
+
+    def _tell(self, done: int, trouble: str) -> None:
+        if trouble != self._trouble:
+            self._work.log(f"waiting: {trouble}" if trouble else "going on")
+            self._trouble = trouble
+        total = self._preparation.plan.tiles
+        text = f"waiting: {trouble}" if trouble else "tiles"
+        self._work.report(Progress(self._kept + done, total, text))
+
+    def _writing(self, what: str) -> None:
+        total = self._preparation.plan.tiles
+        self._work.report(Progress(total, total, f"writing {what}"))
+
+    def _findings(self) -> Findings:
+        plan, load = self._preparation.plan, self._checkpoint.load
+        first = load(plan.chunks[0].number)
+        instances = None
+        if first.instances is not None:
+            instances = join_instances(load(chunk.number) for chunk in plan.chunks)
+        rasters = {name: RasterStrips(name, plan, load, _BACKGROUNDS.get(name, 0)) for name in first.rasters}
+        return Findings(instances, rasters)
+
+    def _summary(self, findings: Findings) -> Summary:
+        classes = len(self._preparation.manifest.classes)
+        areas = self._areas()
+        if findings.instances is not None:
+            return counted(findings.instances, areas, classes)
+        if "class_map" in findings.rasters:
+            raster = findings.rasters["class_map"]
+            counts = {area.label: raster.counts(classes, area.place) for area in areas}
+            if not any(count[1:].sum() for count in counts.values()):
+                raise UnfitSlide(f"{self._preparation.manifest.name} found nothing that it knows on the slide")
+            return measured(counts, self._plane_mm2 * raster.cell**2, areas)
+        if "map" in findings.rasters:
+            return map_numbers(findings.rasters["map"], areas)
+        return Summary(tuple(areas))
+
+    @property
+    def _plane_mm2(self) -> float:
+        """Area of a pixel of the plane."""
+        return float(np.prod(self._preparation.plane.mpp)) / 1e6
+
+    def _areas(self) -> list[Area]:
+        subject, tissue = self._preparation.subject, self._preparation.tissue
+        pixel_mm2 = float(np.prod(subject.mpp)) / 1e6
+        regions = [region.rectangle() for region in self._preparation.request.regions]
+        if not regions:
+            whole = subject.columns * subject.rows * pixel_mm2 if tissue is None else tissue.area_mm2
+            return [Area("Whole slide", whole)]
+        areas = []
+        for number, place in enumerate(regions, 1):
+            share = 1.0 if tissue is None else _tissue_share(tissue, place)
+            areas.append(Area(f"Region {number}", place.width * place.height * pixel_mm2 * share, place))
+        return areas
+
+    def _provenance(self) -> Provenance:
+        manifest, request = self._preparation.manifest, self._preparation.request
+        spec = manifest.input
+        parameters: dict[str, object] = {
+            "backend": self._backend.description,
+            "model_version_number": manifest.number,
+            "mpp": f"{spec.mpp:g}",
+            "tile_size": spec.tile_size,
+            "overlap": spec.overlap,
+            **{f"output.{name}": f"{value:g}" for name, value in manifest.output.settings.items()},
+            **{
+                name: f"{value:.6g}"
+                for name, value in zip(spec.statistics, self._preparation.numbers["statistics"], strict=True)
+            },
+            **{f"step.{number}": step["step"] for number, step in enumerate(self._preparation.numbers["steps"], 1)},
+        }
+        if request.regions:
+            parameters["regions"] = len(request.regions)
+        return Provenance(
+            algorithm=Algorithm(
+                name=manifest.title,
+                version=manifest.version,
+                family=manifest.family,
+                weights_sha256=manifest.weights_sha256,
+                source=f"dicomsvc model {manifest.name}",
+                parameters={name: str(value) for name, value in parameters.items()},
+            ),
+            equipment=Equipment(
+                manufacturer="dicomsvc",
+                manufacturer_model_name="dicomsvc",
+                device_serial_number=self._work.store.settings.dimse.ae_title,
+                software_versions=(dicomsvc.__version__,),
+            ),
+            created=self._preparation.created,
+            work_item_uid=self._work.uid,
+            requested_by=self._work.requested_by,
+        )
+
+    def _outputs(self, summary: Summary, stored: list[Stored]) -> dict[str, Any]:
+        manifest, plan = self._preparation.manifest, self._preparation.plan
+        seconds = time.monotonic() - self._began
+        return {
+            "summary": summary.words(manifest) or f"{len(stored)} objects stored",
+            "model": manifest.name,
+            "number": manifest.number,
+            "version": manifest.version,
+            "weights_sha256": manifest.weights_sha256,
+            "backend": self._backend.description,
+            "numbers": summary.document(manifest),
+            "tiles": plan.tiles,
+            "megapixels": round(plan.tiles * (plan.tile_size - 2 * plan.overlap) ** 2 / 1e6, 1),
+            "seconds": round(seconds, 1),
+            "worker_cpu_seconds": round(_cpu_seconds() - self._cpu, 1),
+            "instances": [
+                {
+                    "study_instance_uid": each.study_instance_uid,
+                    "series_instance_uid": each.series_instance_uid,
+                    "sop_class_uid": each.sop_class_uid,
+                    "sop_instance_uid": each.sop_instance_uid,
+                }
+                for each in stored
+            ],
+        }
+
+
+def _tissue_share(tissue: TissueMask, place: Rectangle) -> float:
+    """Return how much of a rectangle of slide pixels is tissue."""
+    across, down = tissue.step
+    left, top = int(place.x / across), int(place.y / down)
+    right, bottom = max(left + 1, round(place.right / across)), max(top + 1, round(place.bottom / down))
+    return float(np.mean(tissue.mask[top:bottom, left:right], dtype=np.float64))
+
+
+def _cpu_seconds() -> float:
+    times = psutil.Process().cpu_times()
+    return float(times.user + times.system)

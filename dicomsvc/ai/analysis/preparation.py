@@ -1,0 +1,114 @@
+"""Everything that is settled before the first tile: what is looked at, how, and with which numbers of the slide."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+import dicomsvc
+from dicomsvc.ai.analysis.checkpoint import Checkpoint
+from dicomsvc.ai.analysis.request import AnalysisRequest
+from dicomsvc.ai.analysis.subject import Subject
+from dicomsvc.ai.catalogue.manifest import InputSpec, Manifest
+from dicomsvc.ai.inference.backend import Tensor
+from dicomsvc.ai.loop import TileSource
+from dicomsvc.ai.statistics import compute
+from dicomsvc.ai.tensors import image_tensor
+from dicomsvc.errors import BadRequest, UnfitSlide
+from dicomsvc.wsi.plan import TilePlan, make_plan
+from dicomsvc.wsi.resampling import Plane
+from dicomsvc.wsi.stain import Parameters, apply_steps, fit_steps, sample_tissue
+from dicomsvc.wsi.tissue import TissueMask, detect_tissue
+
+Pixels = npt.NDArray[Any]
+_SAMPLES: Final = 200_000
+_CHUNK_PIXELS: Final = 6000
+"""Width of a chunk, about: what is lost at most when a process dies, and what rasters take in memory."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Preparation:
+    """``created`` and ``numbers`` (statistics, fitted steps) are the same in every attempt."""
+
+    request: AnalysisRequest
+    manifest: Manifest
+    subject: Subject
+    plane: Plane
+    plan: TilePlan
+    tissue: TissueMask | None
+    created: datetime
+    numbers: Mapping[str, Any]
+    source: TileSource
+    checkpoint: Checkpoint
+
+
+def prepare(request: AnalysisRequest, manifest: Manifest, subject: Subject, checkpoint: Checkpoint) -> Preparation:
+    """Settle an analysis; what an earlier attempt settled stays.
+
+    Raises
+    ------
+    UnfitSlide
+        When the slide is not what the model was made for, or there is nothing on it to look at.
+    BadRequest
+        When a region lies outside of the slide.
+    """
+    spec = manifest.input
+    plane = Plane(subject.slide, spec.mpp, spec.channels, coarsest_mpp=max(spec.coarsest_mpp, spec.mpp))
+    tissue = detect_tissue(subject.slide) if spec.only_tissue else None
+    plan = _plan(request, manifest, subject, tissue)
+    key = {
+        "request": request.model_dump(mode="json"),
+        "weights_sha256": manifest.weights_sha256,
+        "manifest": manifest.version,
+        "software": dicomsvc.__version__,
+        "plan": plan.digest(),
+    }
+    numbers = checkpoint.agree(key, lambda: _numbers(spec, plane, tissue, subject))
+    created = datetime.fromisoformat(numbers["created"])
+    source = TileSource(plane.read, _preparer(spec, numbers["steps"]), numbers["statistics"])
+    return Preparation(request, manifest, subject, plane, plan, tissue, created, numbers, source, checkpoint)
+
+
+def _plan(request: AnalysisRequest, manifest: Manifest, subject: Subject, tissue: TissueMask | None) -> TilePlan:
+    for region in request.regions:
+        if region.x + region.width > subject.columns or region.y + region.height > subject.rows:
+            raise BadRequest(f"a region reaches beyond the slide, which has {subject.columns} x {subject.rows} pixels")
+    spec = manifest.input
+    if tissue is not None and not tissue.area_mm2:
+        raise UnfitSlide("no tissue was found on the slide")
+    core = spec.tile_size - 2 * spec.overlap
+    plan = make_plan(
+        subject.columns,
+        subject.rows,
+        subject.mpp,
+        spec.mpp,
+        spec.tile_size,
+        spec.overlap,
+        regions=[region.rectangle() for region in request.regions],
+        tissue=tissue,
+        chunk_tiles=max(1, round(_CHUNK_PIXELS / core)),
+    )
+    if not plan.tiles:
+        raise UnfitSlide("there is no tissue in what was asked for")
+    return plan
+
+
+def _numbers(spec: InputSpec, plane: Plane, tissue: TissueMask | None, subject: Subject) -> dict[str, Any]:
+    sample = np.empty((0, len(spec.channels)), np.uint8)
+    if spec.steps or spec.statistics:
+        sample = sample_tissue(plane, tissue or detect_tissue(subject.slide), _SAMPLES)
+    steps = fit_steps([(step.name, step.settings) for step in spec.steps], sample)
+    if steps:
+        sample = apply_steps(sample[None], steps)[0]
+    return {
+        "created": datetime.now(UTC).isoformat(),
+        "steps": steps,
+        "statistics": compute(spec.statistics, sample),
+    }
+
+
+def _preparer(spec: InputSpec, steps: Sequence[Parameters]) -> Callable[[Pixels], Tensor]:
+    return lambda pixels: image_tensor(apply_steps(pixels, steps), spec)

@@ -1,0 +1,184 @@
+"""What was found, as numbers: for the report, and for whoever asked."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dicomsvc.ai.analysis.strips import RasterStrips
+from dicomsvc.ai.catalogue.manifest import Manifest
+from dicomsvc.ai.findings import Instances
+from dicomsvc.objects.codes import MAXIMUM, MEAN, MINIMUM, STANDARD_DEVIATION
+from dicomsvc.objects.provenance import FindingClass
+from dicomsvc.objects.report_content import ReportContent, ReportGroup, ReportMeasurement, ResultReference
+from dicomsvc.wsi.plan import Rectangle
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Area:
+    """A part of the slide that numbers are given for: the whole (without ``place``), or a region in slide pixels."""
+
+    label: str
+    analysed_mm2: float
+    place: Rectangle | None = None
+
+    def holds(self, centroids: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+        """Return which of the points ``(n, 2)`` lie in it."""
+        if self.place is None:
+            return np.ones(len(centroids), bool)
+        x, y = centroids[:, 0], centroids[:, 1]
+        place = self.place
+        inside: npt.NDArray[np.bool_] = (x >= place.x) & (x < place.right) & (y >= place.y) & (y < place.bottom)
+        return inside
+
+    @property
+    def outline(self) -> npt.NDArray[np.float64] | None:
+        if self.place is None:
+            return None
+        place = self.place
+        corners = [(place.x, place.y), (place.right, place.y), (place.right, place.bottom), (place.x, place.bottom)]
+        return np.array(corners, np.float64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """The numbers of one class in one area."""
+
+    area: Area
+    number: int
+    measurements: tuple[ReportMeasurement, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Summary:
+    """All numbers of an analysis. ``bounds``: least and greatest value of a map."""
+
+    areas: tuple[Area, ...]
+    rows: tuple[Row, ...] = ()
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+    def document(self, manifest: Manifest) -> list[dict[str, object]]:
+        """Return the numbers as JSON, for a work item's outputs."""
+        return [
+            {"area": row.area.label, "class": manifest.classes[row.number].label, **_plain(row.measurements)}
+            for row in self.rows
+        ]
+
+    def words(self, manifest: Manifest) -> str:
+        """Return the numbers of the first area in a line."""
+        parts = []
+        for row in self.rows:
+            if row.area is self.areas[0]:
+                values = {each.name: each.value for each in row.measurements if each.statistic is None}
+                parts.append(f"{manifest.classes[row.number].label}: {_line(values)}")
+        return "; ".join(parts)
+
+
+def counted(instances: Instances, areas: Sequence[Area], classes: int) -> Summary:
+    """Count things by class and area; of their measurements the mean and the standard deviation."""
+
+    def rows() -> Iterator[Row]:
+        for area in areas:
+            inside = area.holds(instances.centroids)
+            for number in range(classes):
+                chosen = inside & (instances.class_index == number)
+                yield Row(area, number, tuple(_of_things(instances, chosen, area)))
+
+    return Summary(tuple(areas), tuple(rows()))
+
+
+def measured(counts: Mapping[str, npt.NDArray[np.int64]], cell_mm2: float, areas: Sequence[Area]) -> Summary:
+    """Measure classes by the cells of their maps; ``counts`` by the area's label, none first."""
+
+    def rows() -> Iterator[Row]:
+        for area in areas:
+            cells = counts[area.label]
+            for number, count in enumerate(cells[1:].tolist()):
+                share = 100 * count * cell_mm2 / area.analysed_mm2 if area.analysed_mm2 else 0.0
+                measurements = [ReportMeasurement("area_mm2", count * cell_mm2)]
+                measurements.append(ReportMeasurement("area_percent", min(100.0, share)))
+                yield Row(area, number, tuple(measurements))
+
+    return Summary(tuple(areas), tuple(rows()))
+
+
+def map_numbers(raster: RasterStrips, areas: Sequence[Area]) -> Summary:
+    """Return mean, least and greatest value of a map's cells that were looked at."""
+    rows = []
+    bounds = [np.inf, -np.inf]
+    for area in areas:
+        total, count, least, most = 0.0, 0, np.inf, -np.inf
+        for values in raster.values(area.place):
+            known = values[np.isfinite(values)].astype(np.float64)
+            if len(known):
+                total, count = total + float(known.sum()), count + len(known)
+                least, most = min(least, float(known.min())), max(most, float(known.max()))
+        if count:
+            bounds = [min(bounds[0], least), max(bounds[1], most)]
+            numbers = ((total / count, MEAN), (least, MINIMUM), (most, MAXIMUM))
+            rows.append(Row(area, 0, tuple(ReportMeasurement("value", number, what) for number, what in numbers)))
+    if not rows:
+        return Summary(tuple(areas))
+    low, high = bounds
+    return Summary(tuple(areas), tuple(rows), (low, high if high > low else low + 1))
+
+
+def _of_things(instances: Instances, chosen: npt.NDArray[np.bool_], area: Area) -> Iterator[ReportMeasurement]:
+    count = int(chosen.sum())
+    yield ReportMeasurement("count", count)
+    if area.analysed_mm2 > 0:
+        yield ReportMeasurement("density_per_mm2", count / area.analysed_mm2)
+    for name, values in instances.measurements.items():
+        known = values[chosen]
+        known = known[np.isfinite(known)].astype(np.float64)
+        if len(known):
+            yield ReportMeasurement(name, float(known.mean()), MEAN)
+            yield ReportMeasurement(name, float(known.std()), STANDARD_DEVIATION)
+
+
+def report_content(
+    manifest: Manifest,
+    classes: Sequence[FindingClass],
+    summary: Summary,
+    references: Mapping[str, ResultReference],
+) -> ReportContent:
+    """Return the report: what was looked at, then each class in each area, with the objects that show it."""
+    whole = summary.areas[0]
+    groups = [ReportGroup(whole.label, (ReportMeasurement("analysed_area_mm2", whole.analysed_mm2),))]
+    for row in summary.rows:
+        found = classes[row.number]
+        in_whole = row.area.place is None
+        groups.append(
+            ReportGroup(
+                found.label if in_whole else f"{found.label}, {row.area.label}",
+                row.measurements,
+                finding=found,
+                region=row.area.outline,
+                segmentation=references.get("SEG") if in_whole else None,
+                segment_number=row.number + 1,
+                annotations=references.get("ANN") if in_whole else None,
+            )
+        )
+    shown = {"SEG", "ANN"} if summary.rows else set()
+    others = tuple(reference for kind, reference in references.items() if kind not in shown)
+    comment = " ".join((manifest.intended_use, manifest.limitations)).strip()
+    return ReportContent(tuple(groups), others, comment)
+
+
+def _plain(measurements: Sequence[ReportMeasurement]) -> dict[str, float]:
+    values = {}
+    for each in measurements:
+        suffix = "" if each.statistic is None else f"_{each.statistic.meaning.lower().replace(' ', '_')}"
+        values[f"{each.name}{suffix}"] = round(float(each.value), 6)
+    return values
+
+
+def _line(values: Mapping[str, float]) -> str:
+    words = {
+        "count": "{:.0f}",
+        "density_per_mm2": "{:.0f} per mm²",
+        "area_mm2": "{:.3g} mm²",
+        "area_percent": "{:.1f} %",
+    }
+    return ", ".join(form.format(values[name]) for name, form in words.items() if name in values)
