@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the environment: system packages that are missing (when this user may install them), a virtual environment, the
-# package with its development tools, the model server. `scripts/setup.sh` is enough to run; `scripts/setup.sh test` adds the peers that
-# the tests talk to. Running it again costs nothing when nothing changed.
+# package with its development tools, the model server. `scripts/setup.sh` is enough to run; `scripts/setup.sh test` adds
+# the peers that the tests talk to. Running it again costs nothing when nothing changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 purpose=${1:-run}
@@ -46,7 +46,9 @@ from dicomsvc.ai.triton.runtime import find_python_library
 print("" if find_python_library() else "libpython3.%d" % sys.version_info.minor)')
   [ -z "$library" ] || install_missing "$library"
   echo "setup: installing the model server into .venv/triton"
-  if ! .venv/bin/dicomsvc triton install >/dev/null; then
+  if .venv/bin/dicomsvc triton install >/dev/null; then
+    echo "$1" >.venv/.setup-triton
+  else
     echo "setup: models will not run until the model server is there or another is configured" >&2
     [ "$purpose" = run ]
   fi
@@ -63,11 +65,12 @@ install_missing libturbojpeg0
 [ "$purpose" != test ] || install_missing "${test_packages[@]}"
 
 [ -x .venv/bin/python ] || "$python" -m venv .venv
-state=$(sha256sum pyproject.toml scripts/setup.sh dicomsvc/ai/triton/runtime.py | sha256sum)
+state=$(sha256sum pyproject.toml scripts/setup.sh | sha256sum)
 if [ "$(cat .venv/.setup 2>/dev/null)" != "$state" ]; then
   echo "setup: installing Python packages into .venv"
   .venv/bin/python -m pip install --quiet --upgrade pip
   .venv/bin/python -m pip install --quiet --editable '.[dev]'
-  install_model_server
   echo "$state" >.venv/.setup
 fi
+state=$(sha256sum dicomsvc/ai/triton/runtime.py dicomsvc/ai/triton/install.py | sha256sum)
+[ "$(cat .venv/.setup-triton 2>/dev/null)" = "$state" ] || install_model_server "$state"
