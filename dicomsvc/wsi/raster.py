@@ -1,4 +1,4 @@
-"""Resizing and mask operations on arrays; the one module of this room that calls OpenCV.
+"""Resizing, mask operations and arithmetic on arrays; the one module of this room that calls OpenCV.
 
 OpenCV's own threads are left alone: callers work in threads of their own, and it releases the interpreter's lock.
 """
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Mask = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float32]
 
 
 def resize(pixels: npt.NDArray[Any], columns: int, rows: int) -> npt.NDArray[Any]:
@@ -74,3 +75,27 @@ def without_holes(mask: Mask, smallest: float) -> Mask:
     fill[border[border < count]] = False
     filled: Mask = mask | fill[labels]
     return filled
+
+
+def looked_up(pixels: npt.NDArray[np.uint8], table: Floats) -> Floats:
+    """Return a table's values ``(256,)`` for 8-bit ``(…, 3)``, as ``(n, 3)``."""
+    return cv2.LUT(pixels.reshape(-1, 1, 3), table).reshape(-1, 3).astype(np.float32, copy=False)
+
+
+def mixed(values: Floats, matrix: npt.NDArray[np.floating]) -> Floats:
+    """Return ``values @ matrix`` of ``(n, k)`` and ``(k, m)``, both at most 4: no threads, unlike a matrix library."""
+    rows, (_, columns) = len(values), matrix.shape
+    if not rows:
+        return np.empty((0, columns), np.float32)
+    sums = cv2.transform(values.reshape(rows, 1, -1), np.ascontiguousarray(matrix.T, np.float64))
+    return sums.reshape(rows, columns).astype(np.float32, copy=False)
+
+
+def exponential(values: Floats) -> Floats:
+    """Return e to the power of each value."""
+    return values if not values.size else cv2.exp(values).astype(np.float32, copy=False)
+
+
+def logarithm(values: Floats) -> Floats:
+    """Return natural logarithms."""
+    return values if not values.size else cv2.log(values).astype(np.float32, copy=False)

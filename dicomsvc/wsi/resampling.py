@@ -89,6 +89,11 @@ class Plane:
         return self.grid.rows
 
     @property
+    def samples(self) -> int:
+        """Samples per pixel of what is read."""
+        return len(self.channels)
+
+    @property
     def scale(self) -> tuple[float, float]:
         """Plane pixels per slide pixel, (x, y)."""
         return self.grid.scale
@@ -113,10 +118,9 @@ class Plane:
         NotFound, DamagedFile, NotAcceptable
             When its frames cannot be read.
         """
-        samples = 3 if self.channels == RGB else len(self.channels)
-        if area.width * area.height * samples > MAX_REGION_BYTES:
+        if area.width * area.height * self.samples > MAX_REGION_BYTES:
             raise TooLarge(f"a region of {area.width} x {area.height} pixels is too large to be read at once")
-        pixels = np.empty((area.height, area.width, samples), np.uint8)
+        pixels = np.empty((area.height, area.width, self.samples), np.uint8)
         for part in self._parts(area):
             top, left = part.y - area.y, part.x - area.x
             pixels[top : top + part.height, left : left + part.width] = self._read_part(part)

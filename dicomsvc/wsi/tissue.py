@@ -16,6 +16,7 @@ _COARSEST_UM: Final = 8.0
 _FEWEST_PIXELS: Final = 512
 _MOST_PIXELS: Final = 6000
 _STRIP_ROWS: Final = 64
+_CACHE_BYTES: Final = 128 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +86,7 @@ def detect_tissue(slide: Slide, threads: int = 2) -> TissueMask:
     base = slide.levels[0]
     longest_um = max(base.columns * across, base.rows * down)
     wanted = min(_COARSEST_UM, longest_um / _FEWEST_PIXELS)
-    plane = Plane(slide, max(wanted, across, down, longest_um / _MOST_PIXELS), None)
+    plane = Plane(slide, max(wanted, across, down, longest_um / _MOST_PIXELS), None, cache_bytes=_CACHE_BYTES)
     strips = [
         Rectangle(0, top, plane.columns, min(_STRIP_ROWS, plane.rows - top))
         for top in range(0, plane.rows, _STRIP_ROWS)
