@@ -4,8 +4,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from dicomsvc import __version__
+from dicomsvc.ai.routes import analysis_routes, model_routes, performable_work
 from dicomsvc.auth import Authenticator
-from dicomsvc.dicomweb import FrameApp, retrieve_routes, search_routes, store_routes
+from dicomsvc.dicomweb import FrameApp, retrieve_routes, search_routes, store_routes, workitem_routes
 from dicomsvc.errors import DicomsvcError
 from dicomsvc.ingest.routes import job_routes, upload_routes
 from dicomsvc.jobs import Jobs
@@ -32,10 +33,13 @@ def build_app(store: Store, traffic: Traffic | None = None) -> AsgiApp:
     app.router.routes.extend(store_routes(store, settings))
     app.router.routes.extend(search_routes(store, settings))
     app.router.routes.extend(retrieve_routes(store, settings))
-    app.include_router(api_router(store))
     jobs = Jobs(store.engine)
+    app.router.routes.extend(workitem_routes(store, jobs, settings, performable_work(store)))
+    app.include_router(api_router(store))
     app.include_router(job_routes(store, jobs))
     app.include_router(upload_routes(store, jobs))
+    app.include_router(analysis_routes(store, jobs))
+    app.include_router(model_routes(store))
 
     add_pages(app)
 

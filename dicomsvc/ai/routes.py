@@ -1,0 +1,17 @@
+"""What this room gives to the web application: its routes, and which work items of others it does."""
+
+from collections.abc import Callable
+from functools import partial
+
+from dicomsvc.ai.analysis.submission import performable
+from dicomsvc.ai.analysis_routes import analysis_routes
+from dicomsvc.ai.catalogue.repository import Catalogue
+from dicomsvc.ai.model_routes import model_routes
+from dicomsvc.store import Store
+
+__all__ = ["analysis_routes", "model_routes", "performable_work"]
+
+
+def performable_work(store: Store) -> Callable[[str, str], tuple[str, dict[str, str]] | None]:
+    """Return what tells kind and inputs of the work that a Scheduled Workitem Code (value, scheme) asks for."""
+    return partial(performable, Catalogue(store.settings))
