@@ -129,7 +129,7 @@ def test_lacking_resources_are_waited_for(store: Store, jobs: Jobs) -> None:
     assert done.state is State.COMPLETED and done.attempts == 2
 
 
-@pytest.mark.parametrize("kind", ["obey", "ignore"])
+@pytest.mark.parametrize("kind", ["obey", "ignore", "hold"])
 def test_a_running_work_item_is_cancelled_within_two_seconds(store: Store, jobs: Jobs, folder: Path, kind: str) -> None:
     item = jobs.create(kind, {"started": str(folder / "started")}, "tester")
     with working(store):
@@ -160,6 +160,25 @@ def test_a_completed_work_item_cannot_be_cancelled_or_retried(store: Store, jobs
         jobs.request_cancel(item.uid)
     with pytest.raises(Conflict):
         jobs.retry(item.uid)
+
+
+def test_the_time_left_follows_from_the_rate_of_this_attempt(store: Store, jobs: Jobs, folder: Path) -> None:
+    item = jobs.create("obey", {"started": str(folder / "started")}, "tester")
+    assert jobs.get(item.uid).time_left_seconds() is None
+    with working(store):
+        until(lambda: jobs.get(item.uid).time_left_seconds() is not None)
+        left = jobs.get(item.uid).time_left_seconds()
+        # 600 pieces at 20 a second, on a machine that may be several times slower than it should be.
+        assert left is not None and 20 < left < 300
+        jobs.request_cancel(item.uid)
+        until(lambda: jobs.get(item.uid).final)
+    assert jobs.get(item.uid).as_dict()["time_left_seconds"] is None
+
+
+def test_a_killed_worker_is_noticed_within_half_a_minute() -> None:
+    patience = Patience()
+    assert patience.stalled + patience.heartbeat < 30
+    assert patience.stalled >= 4 * patience.heartbeat
 
 
 def test_retry_makes_one_new_work_item_with_the_same_inputs(jobs: Jobs) -> None:

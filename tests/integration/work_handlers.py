@@ -1,13 +1,14 @@
 """Handlers that real child processes run in the tests of the worker."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dicomsvc.errors import ConversionError, OutOfResources
+from dicomsvc.errors import ConversionError, ModelFailure, OutOfResources
 from dicomsvc.jobs import Progress, Work
 
 
@@ -63,7 +64,32 @@ def ignore(work: Work) -> Mapping[str, Any]:
     return {}
 
 
+def hold(work: Work) -> Mapping[str, Any]:
+    """Be in C code for a minute without letting any other thread of the process run."""
+    Path(work.inputs["started"]).touch()
+    re.match(r"(x+x+)+y", "x" * 30)
+    return {}
+
+
+def analyze(work: Work) -> Mapping[str, Any]:
+    """Pretend to find something: four pieces of work and a result of one instance."""
+    for done in range(1, 5):
+        work.report(Progress(done, 4, "tiles"))
+        time.sleep(0.6)
+    if work.inputs.get("version") == "broken":
+        raise ModelFailure("the model gave what it does not promise")
+    made = {
+        "study_instance_uid": work.inputs["study_instance_uid"],
+        "series_instance_uid": "1.2.3.99",
+        "sop_class_uid": "1.2.840.10008.5.1.4.1.1.66.4",
+        "sop_instance_uid": "1.2.3.99.1",
+    }
+    return {"instances": [made], "model": work.inputs["model"], "version": "1", "weights_sha256": "ab" * 32}
+
+
 HANDLERS = {
+    "analyze": analyze,
+    "hold": hold,
     "add": add,
     "refuse": refuse,
     "stumble": stumble,

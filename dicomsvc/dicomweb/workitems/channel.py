@@ -37,7 +37,7 @@ class Channels:
         self._subscriptions = subscriptions
         self._open = 0
 
-    async def __call__(self, websocket: WebSocket) -> None:
+    async def serve(self, websocket: WebSocket) -> None:
         """Serve one channel until the client goes."""
         try:
             aet = require_ae_title(websocket.path_params["aet"])

@@ -88,9 +88,7 @@ def procedure_step(item: WorkItem, around: Surroundings) -> dict[str, Any]:
     """Return all attributes of a work item, in the order of their tags."""
     document = elements(**dict.fromkeys(_TYPE_2))
     document |= _scheduled(item, around)
-    document |= {
-        tag: element for tag, element in item.attributes.items() if element.get("Value") or tag not in document
-    }
+    document |= {tag: element for tag, element in item.attributes.items() if len(element) > 1 or tag not in document}
     document |= _patient(item, around, document)
     document |= _state(item)
     if not item.outside:

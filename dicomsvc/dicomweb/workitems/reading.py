@@ -21,6 +21,7 @@ _MAX_REGIONS: Final = 1000
 _TAG: Final = re.compile(r"[0-9A-F]{8}\Z")
 _VR: Final = re.compile(r"[A-Z]{2}\Z")
 _CONTENT: Final = frozenset({"Value", "InlineBinary", "BulkDataURI"})
+_NAME_GROUPS: Final = frozenset({"Alphabetic", "Ideographic", "Phonetic"})
 _MEDIA_TYPES: Final = ("application/dicom+json", "application/json")
 _READINESS: Final = ("INCOMPLETE", "UNAVAILABLE", "READY")
 
@@ -89,8 +90,11 @@ def _data_set(document: dict[str, Any], depth: int) -> dict[str, Any]:
 
 
 def _value(tag: str, element: dict[str, Any], depth: int) -> dict[str, Any]:
-    if len(_CONTENT & element.keys()) > 1 or not isinstance(element.get("Value", []), list):
+    content = element.keys() - {"vr"}
+    if len(content) > 1 or not content <= _CONTENT or not isinstance(element.get("Value", []), list):
         raise BadRequest(f"{tag} has no proper Value")
+    if not all(isinstance(element[name], str) for name in content - {"Value"}):
+        raise BadRequest(f"{tag} has no proper bulk data")
     values = element.get("Value", [])
     if element["vr"] == "SQ":
         if not all(isinstance(item, dict) for item in values):
@@ -98,14 +102,17 @@ def _value(tag: str, element: dict[str, Any], depth: int) -> dict[str, Any]:
         values = [_data_set(item, depth + 1) for item in values]
     else:
         for value in values:
-            _require_plain(tag, value)
+            _require_plain(tag, element["vr"], value)
     return {**element, "Value": values} if "Value" in element else dict(element)
 
 
-def _require_plain(tag: str, value: Any) -> None:
+def _require_plain(tag: str, vr: str, value: Any) -> None:
     """Raise `BadRequest` unless a value is a text, number, name or nothing, as the database can keep it."""
-    texts = list(value.values()) if isinstance(value, dict) else [value]
-    for text in texts:
+    if isinstance(value, dict) and (vr != "PN" or not value.keys() <= _NAME_GROUPS):
+        raise BadRequest(f"a value of {tag} is none of DICOM JSON")
+    if vr == "PN" and not isinstance(value, dict | None):
+        raise BadRequest(f"a name of {tag} is no object of component groups")
+    for text in value.values() if isinstance(value, dict) else [value]:
         if isinstance(text, dict | list | bool):
             raise BadRequest(f"a value of {tag} is none of DICOM JSON")
         if isinstance(text, str) and ("\0" in text or any("\ud800" <= character <= "\udfff" for character in text)):

@@ -83,7 +83,7 @@ def workitem_routes(
         Route(_WORKITEM + "/state", worklist.change_state, methods=["PUT"]),
         Route(_WORKITEM + "/cancelrequest", worklist.request_cancellation, methods=["POST"]),
         *Subscribers(store, jobs, settings, subscriptions).routes(_WORKITEM + "/subscribers/{aet}"),
-        WebSocketRoute(DICOMWEB_PATH + "/subscribers/{aet}", Channels(store, jobs, subscriptions)),
+        WebSocketRoute(DICOMWEB_PATH + "/subscribers/{aet}", Channels(store, jobs, subscriptions).serve),
     ]
 
 
