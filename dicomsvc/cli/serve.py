@@ -54,8 +54,7 @@ def serve(
 
 
 def _roles(settings: Settings) -> tuple[str, ...]:
-    own_server = settings.triton.url is None and not settings.triton.in_process
-    return ("web", "dimse", "worker", *(("triton",) if own_server else ()))
+    return ("web", "dimse", "worker", *(() if settings.triton.in_process else ("triton",)))
 
 
 def worker(data: DataOption = None, as_json: JsonFlag = False) -> None:

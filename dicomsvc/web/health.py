@@ -58,8 +58,6 @@ def model_server(store: Store) -> dict[str, Any]:
     """Return how the model server stands. It is never a reason not to be ready: work items wait for it."""
     if store.settings.triton.in_process:
         return {"ok": True, "state": "models run in the worker"}
-    if store.settings.triton.url is not None:
-        return {"ok": True, "state": "configured"}
     try:
         keepers = [process for process in living_processes(store.engine) if process.role == "triton"]
     except DicomsvcError as error:

@@ -46,11 +46,16 @@ class _Retry:
 
 @dataclass(slots=True)
 class Watch:
-    """One server's models. ``stubs`` returns a model's living processes."""
+    """One server's models.
+
+    ``stubs`` returns a model's living processes, where they can be seen. A server that is not ``owned`` may have models
+    of others, which are left alone.
+    """
 
     control: Control
     hung_seconds: float
-    stubs: Callable[[str], list[psutil.Process]]
+    stubs: Callable[[str], list[psutil.Process]] | None = None
+    owned: bool = True
     heals: int = 0
     idle: bool = True
     states: Mapping[str, str] = field(default_factory=dict)
@@ -91,7 +96,8 @@ class Watch:
         """Make what is loaded what is enabled, and return whether there was anything to do."""
         ready = {model.name for model in models if model.ready}
         busy = {model.name for model in models if model.state in ("LOADING", "UNLOADING")}
-        for name in sorted(ready - set(enabled) - busy):
+        unwanted = sorted(ready - set(enabled) - busy) if self.owned else []
+        for name in unwanted:
             _log.info("model %s is no longer enabled and is unloaded", name)
             self.control.unload(name)
         now = time.monotonic()
@@ -99,7 +105,7 @@ class Watch:
         due = sorted(name for name in missing if name not in self._retries or self._retries[name].at <= now)
         for name in due:
             self._load(name, self._retries.get(name))
-        return bool(due or ready - set(enabled) - busy)
+        return bool(due or unwanted)
 
     def _load(self, name: str, retry: _Retry | None) -> None:
         try:
@@ -157,6 +163,8 @@ class Watch:
             health.successes = self.control.successes().get((model.name, model.number), 0)
 
     def _lacks_processes(self, model: Served) -> bool:
+        if self.stubs is None:
+            return False
         versions = [number for name, number in self._health if name == model.name]
         wanted = sum(self.control.processes(model.name, number) for number in versions)
         if len(self.stubs(model.name)) >= wanted:
@@ -173,7 +181,7 @@ class Watch:
         heals = health.heals + 1
         _log.warning("model %s: %s; it is unloaded and loaded again", model.name, why)
         self.heals += 1
-        self._replaced += self.stubs(model.name)
+        self._replaced += self.stubs(model.name) if self.stubs else []
         self.control.unload(model.name)
         # Not after the end of unloading: with a process killed in the midst of something, that may never come.
         self._load(model.name, None)
