@@ -79,6 +79,8 @@ def without_holes(mask: Mask, smallest: float) -> Mask:
 
 def looked_up(pixels: npt.NDArray[np.uint8], table: Floats) -> Floats:
     """Return a table's values ``(256,)`` for 8-bit ``(…, 3)``, as ``(n, 3)``."""
+    if not pixels.size:
+        return np.empty((0, 3), np.float32)
     return cv2.LUT(pixels.reshape(-1, 1, 3), table).reshape(-1, 3).astype(np.float32, copy=False)
 
 

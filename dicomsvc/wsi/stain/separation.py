@@ -6,7 +6,7 @@ scaled so that their 99th percentiles are the reference's, with the reference's 
 out, as in both papers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ _COMMON: Final = {
     "reference_stains": REFERENCE_STAINS,
     "reference_maximum": REFERENCE_MAXIMUM,
     "glass": GLASS,
-    "lowest_density": 0.15,
+    "lowest_density": 0.25,
     "percentile": 99.0,
 }
 _NEAREST_DEGREES: Final = 3.0
@@ -37,7 +37,7 @@ _ITERATIONS: Final = 60
 class Macenko:
     """Stain vectors are the outermost directions in the plane of the two greatest variances of optical density.
 
-    Of the densities above ``lowest_density`` in each colour, the angles in that plane; their 1st and 99th percentiles
+    Of the densities longer than ``lowest_density``, the angles in that plane; their 1st and 99th percentiles
     (``outermost`` and its opposite) are the stains. Amounts by least squares.
     """
 
@@ -63,7 +63,9 @@ class Vahadane:
 
     Minimises ``|D - C S|^2 / 2 + sparsity * sum(C)`` over ``C >= 0`` and rows of ``S >= 0`` of length 1, in turns: the
     amounts in closed form (there are but two), the stains by one pass of coordinate descent. Starts from Ruifrok &
-    Johnston's vectors and takes no random step, so the same pixels give the same stains.
+    Johnston's vectors and takes no random step, so the same pixels give the same stains. The sparsity serves to find
+    the stains; pixels are painted with amounts found without it, since it takes a little of every stain away and so
+    would make a slide paler than its own reference.
     """
 
     settings: Mapping[str, Any] = MappingProxyType({**_COMMON, "sparsity": 0.1})
@@ -74,13 +76,13 @@ class Vahadane:
             return identity("too little stain")
         sparsity = float(settings["sparsity"])
         stains = _factorised(stained, sparsity)
-        return _fitted(stains, lambda found: sparse_amounts(stained, found, sparsity), settings)
+        return _fitted(stains, lambda found: sparse_amounts(stained, found, 0.0), settings)
 
     def apply(self, tile: Pixels, parameters: Parameters) -> Pixels:
         if "identity" in parameters:
             return tile
         stains = np.asarray(parameters["stains"])
-        amounts = sparse_amounts(density(tile, parameters["glass"]), stains, parameters["sparsity"])
+        amounts = sparse_amounts(density(tile, parameters["glass"]), stains, 0.0)
         return _painted(tile, amounts, parameters)
 
 
@@ -102,7 +104,7 @@ def sparse_amounts(densities: Floats, stains: Stains, sparsity: float) -> Floats
 
 def _stained(pixels: Pixels, settings: Mapping[str, Any]) -> Floats:
     densities = density(pixels, float(settings["glass"]))
-    chosen: Floats = densities[(densities > float(settings["lowest_density"])).all(axis=1)]
+    chosen: Floats = densities[np.linalg.norm(densities, axis=1) > float(settings["lowest_density"])]
     return chosen
 
 
@@ -136,7 +138,7 @@ def _factorised(stained: Floats, sparsity: float) -> Stains:
     return stains
 
 
-def _fitted(stains: Stains | None, amounts_for: Any, settings: Mapping[str, Any]) -> Parameters:
+def _fitted(stains: Stains | None, amounts_for: Callable[[Stains], Floats], settings: Mapping[str, Any]) -> Parameters:
     """Order the stains, hematoxylin (which takes more red) first, and measure them; identity when they are none."""
     if stains is None or not np.isfinite(stains).all():
         return identity("one colour only")

@@ -15,6 +15,7 @@ from dicomsvc.wsi.stain.step import Parameters, Step
 STEPS: Final[Mapping[str, Step]] = MappingProxyType(
     {"macenko": Macenko(), "vahadane": Vahadane(), "reinhard": Reinhard(), "hed": Deconvolution()}
 )
+_PERCENTILES: Final = ("percentile", "outermost")
 
 
 def complete_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,6 +40,8 @@ def complete_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
             raise InvalidModel(f"step {name}: {key} must hold {default.size} number(s)")
         if given.ndim == 0 and given <= 0:
             raise InvalidModel(f"step {name}: {key} must be above 0")
+        if key in _PERCENTILES and given >= 100:
+            raise InvalidModel(f"step {name}: {key} must be below 100")
     return {**defaults, **settings}
 
 
