@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 purpose=${1:-run}
 
-test_packages=(dcmtk dicom3tools orthanc orthanc-dicomweb nginx-light wrk)
+test_packages=(dcmtk dicom3tools orthanc orthanc-dicomweb nginx-light wrk chromium)
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo -n "$@"; else return 1; fi
@@ -54,6 +54,18 @@ print("" if find_python_library() else "libpython3.%d" % sys.version_info.minor)
   fi
 }
 
+# The viewer that the tests open in a browser; without it they skip those.
+install_viewer() {
+  local folder=tests/acceptance/viewer state
+  command -v npm >/dev/null || install_missing npm
+  command -v npm >/dev/null || { echo "setup: no npm: the viewer is not installed, its tests are skipped" >&2; return 0; }
+  state=$(sha256sum <"$folder/package-lock.json")
+  [ "$(cat "$folder/node_modules/.setup" 2>/dev/null)" != "$state" ] || return 0
+  echo "setup: installing the viewer into $folder/node_modules"
+  npm ci --prefix "$folder" --ignore-scripts --no-audit --no-fund --silent
+  echo "$state" >"$folder/node_modules/.setup"
+}
+
 python=$(find_python)
 if [ -z "$python" ]; then
   install_missing python3
@@ -74,3 +86,4 @@ if [ "$(cat .venv/.setup 2>/dev/null)" != "$state" ]; then
 fi
 state=$(sha256sum dicomsvc/ai/triton/runtime.py dicomsvc/ai/triton/install.py | sha256sum)
 [ "$(cat .venv/.setup-triton 2>/dev/null)" = "$state" ] || install_model_server "$state"
+[ "$purpose" != test ] || install_viewer
