@@ -1,7 +1,7 @@
 """A group of bulk annotations as columns: one class, one kind of graphic, many things (PS3.3 C.37.1)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, Self
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from dicomsvc.errors import InvalidInstance
 from dicomsvc.objects.codes import measure
 from dicomsvc.objects.provenance import FindingClass
+from dicomsvc.objects.source import SourceSlide
 
 
 class GraphicType(StrEnum):
@@ -79,6 +80,25 @@ class AnnotationGroup:
         """Return a group in which every row of ``points`` is a thing."""
         offsets = np.arange(len(points) + 1, dtype=np.int64)
         return cls(finding, GraphicType.POINT, points, offsets, measurements or {}, uid=uid)
+
+
+def in_slide_pixels(group: AnnotationGroup, source: SourceSlide) -> AnnotationGroup:
+    """Return a group with coordinates of pixels; one in mm is projected onto the plane of the slide.
+
+    Raises
+    ------
+    InvalidInstance
+        When the slide's orientation does not tell where its columns and rows run.
+    """
+    if group.points.shape[1] == 2:
+        return group
+    # The way to mm is an affine map: it is known by what it does to three points.
+    corner, right, down = source.to_slide_mm(np.array([[0, 0], [1, 0], [0, 1]], np.float64))
+    try:
+        inverse = np.linalg.inv(np.column_stack([right - corner, down - corner]))
+    except np.linalg.LinAlgError:
+        raise InvalidInstance("the orientation of the slide has no columns and rows in its plane") from None
+    return replace(group, points=(group.points[:, :2] - corner) @ inverse.T)
 
 
 def check_group(group: AnnotationGroup) -> None:

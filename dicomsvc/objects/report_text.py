@@ -55,14 +55,16 @@ def report_text(dataset: Dataset) -> str:
     InvalidInstance
         When it is no structured report.
     """
-    if "ContentSequence" not in dataset or dataset.get("ValueType") != "CONTAINER":
-        raise InvalidInstance("this is no structured report")
     page = _Page()
     try:
+        if not dataset.get("ContentSequence") or dataset.get("ValueType") != "CONTAINER":
+            raise InvalidInstance("this is no structured report")
         page.add(0, _name(dataset))
         for line in _status(dataset):
             page.add(0, line)
         _children(page, dataset, 1)
+    except InvalidInstance:
+        raise
     except Exception as error:  # noqa: BLE001 - values of untrusted objects fail in any way inside pydicom
         raise InvalidInstance(f"the report cannot be read: {type(error).__name__}") from None
     if len(page.lines) >= _MOST_LINES:

@@ -12,7 +12,7 @@ verdicts so treats it as what it was before: a result that may not be relied on.
 objects it refers to out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +22,7 @@ from typing import Final
 from highdicom import sr
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence as Items
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage
@@ -86,6 +87,8 @@ def judged(report: Dataset, judgement: Judgement, equipment: Equipment, *, sop_i
     ------
     UnsupportedInstance
         When it is no structured report that has place for a verdict.
+    InvalidInstance
+        When it has values that cannot be read.
     Conflict
         When it is not complete: a part is not judged.
     BadRequest
@@ -96,7 +99,10 @@ def judged(report: Dataset, judgement: Judgement, equipment: Equipment, *, sop_i
     if report.get("CompletionFlag") != "COMPLETE":
         raise Conflict("the report is not complete, so nobody can judge it yet")
     _check(judgement)
-    ds = _unicode_copy(report)
+    try:
+        ds = _unicode_copy(report)
+    except Exception as error:  # noqa: BLE001 - values of untrusted objects fail in any way inside pydicom
+        raise InvalidInstance(f"the report cannot be read: {type(error).__name__}") from None
     uid = sop_instance_uid or derived_uid(
         str(report.SOPInstanceUID), judgement.verdict, judgement.person_name, judgement.when.isoformat()
     )
@@ -113,11 +119,31 @@ def verdict_of(report: Dataset) -> Verdict | None:
 
     A verified report without a verdict of ours counts as accepted. An acceptance counts only in a verified report, so
     that a copy whose verification was withdrawn is not taken for good.
+
+    Raises
+    ------
+    InvalidInstance
+        When its content cannot be read.
     """
     last = next(iter(reversed(list(_verdicts(report)))), None)
     if last is not None and same_concept(_coded(last), REJECTED):
         return Verdict.REJECTED
     return Verdict.ACCEPTED if report.get("VerificationFlag") == "VERIFIED" else None
+
+
+def latest_versions(reports: Sequence[Dataset]) -> list[Dataset]:
+    """Return those reports that no other one of them names as its predecessor, in the order given.
+
+    Two verdicts on the same version, given at the same time by two people, are two latest versions.
+    """
+    earlier = {
+        str(instance.get("ReferencedSOPInstanceUID"))
+        for report in reports
+        for study in _items(report, "PredecessorDocumentsSequence")
+        for series in _items(study, "ReferencedSeriesSequence")
+        for instance in _items(series, "ReferencedSOPSequence")
+    }
+    return [report for report in reports if str(report.get("SOPInstanceUID")) not in earlier]
 
 
 def judgement_of(report: Dataset) -> Judgement | None:
@@ -264,13 +290,34 @@ def _ours(item: Dataset) -> bool:
 
 
 def _containers(report: Dataset) -> Iterator[Dataset]:
-    for item in report.get("ContentSequence") or ():
+    items = _items(report, "ContentSequence")
+    # pydicom takes bytes that are no sequence for items without attributes.
+    if not items or any("ValueType" not in item and "ReferencedContentItemIdentifier" not in item for item in items):
+        raise InvalidInstance("the report has no content that can be read")
+    for item in items:
         if same_concept(code_of(item.get("ConceptNameCodeSequence")), QUALITATIVE_EVALUATIONS):
             yield item
 
 
+def _items(ds: Dataset, keyword: str) -> Sequence[Dataset]:
+    """Return the items of a sequence, none where it is missing.
+
+    Raises
+    ------
+    InvalidInstance
+        When something else stands in its place: to take that for none could hide a rejection.
+    """
+    try:
+        value = ds.get(keyword) or ()
+    except Exception as error:  # noqa: BLE001 - values of untrusted objects fail in any way inside pydicom
+        raise InvalidInstance(f"{keyword} of the report cannot be read: {type(error).__name__}") from None
+    if not isinstance(value, Items | tuple):
+        raise InvalidInstance(f"{keyword} of the report is no sequence")
+    return value
+
+
 def _of_container(container: Dataset) -> list[Dataset]:
-    items = container.get("ContentSequence") or ()
+    items = _items(container, "ContentSequence")
     return [item for item in items if same_concept(code_of(item.get("ConceptNameCodeSequence")), VERDICT)]
 
 

@@ -20,6 +20,7 @@ from dicomsvc.objects.annotations import (
     AnnotationGroup,
     Generation,
     GraphicType,
+    in_slide_pixels,
     read_annotations,
     write_annotations,
 )
@@ -179,6 +180,23 @@ def test_foreign_objects_are_read(dimensions: int, kind: str) -> None:
     assert np.array_equal(read.points, one.points)
     assert np.array_equal(read.offsets, one.offsets)
     assert read.units["area_um2"] == "um2"
+
+
+def test_millimetres_go_back_to_pixels() -> None:
+    source = slide()
+    one = group(kind="f8")
+    millimetres = np.column_stack([source.to_slide_mm(one.points), np.zeros(len(one.points))])
+    (read,) = read_annotations(written(replace(one, points=millimetres), source=source))
+    assert in_slide_pixels(read, source).points == pytest.approx(one.points, abs=1e-6)
+    assert in_slide_pixels(one, source) is one
+
+
+def test_the_same_result_is_the_same_bytes_again() -> None:
+    who, source, made, one = identity(), slide(), provenance(), replace(group(), uid="")
+    streams = [io.BytesIO(), io.BytesIO()]
+    for stream in streams:
+        write_annotations(stream.write, source, [one], who, made)
+    assert streams[0].getvalue() == streams[1].getvalue()
 
 
 @given(st.lists(st.integers(3, 9), min_size=1, max_size=20), st.integers(0, 2**32 - 1))

@@ -159,6 +159,12 @@ def test_writing_gives_the_file_of_the_data_set() -> None:
     assert stream.getvalue() == report_file(report_dataset(source, content, who, made))
 
 
+def test_the_same_result_is_the_same_bytes_again() -> None:
+    source, who, made = slide(), identity(), provenance()
+    first, second = (report_file(report_dataset(source, ReportContent(groups()), who, made)) for _ in range(2))
+    assert first == second
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -8,13 +8,15 @@ from datetime import UTC, datetime, timedelta, timezone
 import highdicom as hd
 import pytest
 from pydicom import dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicomsvc.errors import BadRequest, Conflict, InvalidInstance, UnsupportedInstance
 from dicomsvc.objects.common import NOT_VERIFIED
 from dicomsvc.objects.report import report_file, report_text
-from dicomsvc.objects.verification import Judgement, Verdict, judged, judgement_of, verdict_of
+from dicomsvc.objects.verification import Judgement, Verdict, judged, judgement_of, latest_versions, verdict_of
 from tests.unit.objects.report_case import report
 from tests.unit.objects.result_slide import EQUIPMENT, PATIENT_NAME, slide
 
@@ -117,6 +119,20 @@ def test_a_later_verdict_replaces_an_earlier_one_and_both_stay_on_record() -> No
     assert report_text(again).count("  Verdict on AI Result: ") == 3
 
 
+def test_versions_that_others_follow_are_not_the_latest() -> None:
+    first, other = report(), report()
+    second = reread(judged(first, ACCEPT, EQUIPMENT))
+    third = reread(judged(second, REJECT, EQUIPMENT))
+    assert latest_versions([third, first, other, second]) == [third, other]
+
+
+def test_two_verdicts_on_one_version_are_both_latest() -> None:
+    first = report()
+    one = judged(first, ACCEPT, EQUIPMENT)
+    two = judged(first, replace(REJECT, person_name="Zhang^San"), EQUIPMENT)
+    assert latest_versions([first, one, two]) == [one, two]
+
+
 def test_foreign_verified_reports_count_as_accepted() -> None:
     ds = report()
     ds.VerificationFlag = "VERIFIED"
@@ -199,3 +215,18 @@ def test_a_verdict_without_a_time_is_not_guessed() -> None:
     del ds.ContentSequence[-1].ContentSequence[-2].ObservationDateTime
     with pytest.raises(InvalidInstance):
         judgement_of(ds)
+
+
+@pytest.mark.parametrize("vr", ["UN", "OB", "SQ"])
+def test_a_report_whose_content_cannot_be_read_is_not_taken_for_accepted(vr: str) -> None:
+    ds = judged(report(), ACCEPT, EQUIPMENT)
+    ds[0x0040A730] = RawDataElement(BaseTag(0x0040A730), vr, 11, b"no sequence", 0, False, True)
+    for reading in (verdict_of, judgement_of):
+        with pytest.raises(InvalidInstance):
+            reading(ds)
+
+
+def test_a_verdict_survives_the_way_through_dicom_json() -> None:
+    ds = Dataset.from_json(judged(report(), REJECT, EQUIPMENT).to_json())
+    assert verdict_of(ds) is Verdict.REJECTED
+    assert judgement_of(ds) == REJECT
