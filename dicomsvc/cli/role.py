@@ -84,12 +84,15 @@ def run_worker(store: Store, on_ready: Callable[[str], None]) -> None:
 
 
 def run_triton(store: Store, on_ready: Callable[[str], None]) -> None:
-    """Keep the own model server running until told to stop."""
+    """Keep the own model server running, or watch the models on a configured one, until told to stop."""
     from dicomsvc.ai.catalogue.repository import Catalogue
     from dicomsvc.ai.triton.keeper import Keeper
+    from dicomsvc.ai.triton.remote import RemoteWatch
 
     stop = stop_event()
-    keeper = Keeper(store.settings, Catalogue(store.settings), "dicomsvc serve")
+    models = Catalogue(store.settings)
+    own = store.settings.triton.url is None
+    keeper = Keeper(store.settings, models, "dicomsvc serve") if own else RemoteWatch(store.settings, models)
     beat = Heartbeat(store.engine, "triton", keeper.status.describe, keeper.status.counters)
     beat.start()
 
