@@ -20,6 +20,7 @@ _NATURAL: Final = np.float32(np.log(10))
 _BINS: Final = 256
 _LEAST_SPREAD: Final = 0.02
 _ABOVE_ALL: Final = 0.1
+_ABOVE_ANY: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,12 @@ def compute(names: Sequence[str], pixels: Colours) -> tuple[float, ...]:
 def tissue_pixels(image: npt.NDArray[np.uint8], most: int = 200_000) -> Colours:
     """Return a sample ``(n, 3)`` of the pixels of a picture that are not glass, the same for the same picture.
 
-    Glass is what is brighter than 220 in its darkest channel. Of a picture with next to no tissue there are none.
+    Glass is what is brighter than 220 in its darkest channel; what is darker than 25 in its brightest one is no tissue
+    either, but the edge of a scan or ink. Of a picture with next to no tissue there are none.
     """
     step = max(1, int(np.sqrt(image.shape[0] * image.shape[1] / (4 * most))))
     sample = image[step // 2 :: step, step // 2 :: step].reshape(-1, image.shape[2])[:, :3]
-    tissue = sample[sample.min(axis=1) < 220]
+    tissue = sample[(sample.min(axis=1) < 220) & (sample.max(axis=1) >= 25)]
     if len(tissue) < 0.001 * len(sample):
         return np.empty((0, 3), np.uint8)
     return np.ascontiguousarray(tissue[:: -(-len(tissue) // most)])
@@ -60,10 +62,11 @@ def tissue_pixels(image: npt.NDArray[np.uint8], most: int = 200_000) -> Colours:
 def otsu(values: Values) -> float:
     """Return the threshold that parts the values into two classes of least variance (Otsu, IEEE SMC 1979;9:62-66).
 
-    Values that are all much the same have no two classes: the threshold is then a little above all.
+    Values that are all much the same have no two classes: the threshold is then a little above all. Of no values it
+    is above any density.
     """
     if not len(values):
-        return _ABOVE_ALL
+        return _ABOVE_ANY
     low, high = (float(each) for each in np.percentile(values, (0.1, 99.9)))
     if high - low < _LEAST_SPREAD:
         return max(float(values.max()), 0.0) + _ABOVE_ALL
