@@ -191,6 +191,15 @@ def test_millimetres_go_back_to_pixels() -> None:
     assert in_slide_pixels(one, source) is one
 
 
+def test_coordinates_and_measurements_go_out_without_a_copy() -> None:
+    one = group()
+    pieces: list[bytes | memoryview] = []
+    write_annotations(pieces.append, slide(), [one], identity(), provenance())
+    views = [np.frombuffer(piece, np.uint8) for piece in pieces if isinstance(piece, memoryview)]
+    for array in (one.points, one.measurements["area_um2"]):
+        assert any(np.shares_memory(view, array) and view.nbytes == array.nbytes for view in views)
+
+
 def test_the_same_result_is_the_same_bytes_again() -> None:
     who, source, made, one = identity(), slide(), provenance(), replace(group(), uid="")
     streams = [io.BytesIO(), io.BytesIO()]
