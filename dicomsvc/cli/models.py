@@ -29,8 +29,11 @@ def add(
     as_json: JsonFlag = False,
 ) -> None:
     """Check a model folder, copy it into the data folder, enable it."""
+    from dicomsvc.ai.catalogue.hot import add_model
+
     settings, catalogue = _open(data)
-    _tell(settings, catalogue, catalogue.add(folder, trust_code=trust_code), as_json)
+    model, effect = add_model(settings, catalogue, folder, trust_code=trust_code)
+    _print(model, effect, as_json)
 
 
 @models.command("list")
@@ -110,8 +113,12 @@ def _parse(reference: str) -> tuple[str, int | None]:
 
 
 def _tell(settings: Settings, catalogue: "Catalogue", model: "Model", as_json: bool) -> None:
-    from dicomsvc.ai.catalogue.card import describe_model, model_document
     from dicomsvc.ai.catalogue.hot import apply_change
 
-    effect = apply_change(settings, catalogue, model.name)
+    _print(model, apply_change(settings, catalogue, model.name), as_json)
+
+
+def _print(model: "Model", effect: str, as_json: bool) -> None:
+    from dicomsvc.ai.catalogue.card import describe_model, model_document
+
     emit({**model_document(model), "effect": effect}, f"{describe_model(model)}\n{effect}", as_json=as_json)

@@ -122,8 +122,8 @@ def _draft(added: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def take_out(added: Path, name: str) -> None:
-    """Remove an added model's folder at once."""
+def take_out(added: Path, place: str) -> None:
+    """Remove the folder of an added model, or of one of its versions, at once."""
     grave = added / f".draft-{secrets.token_hex(4)}"
-    (added / name).rename(grave)
+    (added / place).rename(grave)
     shutil.rmtree(grave, ignore_errors=True)

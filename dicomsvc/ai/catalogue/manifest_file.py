@@ -17,6 +17,8 @@ from dicomsvc.ai.catalogue.manifest import (
 )
 from dicomsvc.ai.decoding.settings import ROLES, SETTINGS
 from dicomsvc.ai.statistics import STATISTICS
+from dicomsvc.errors import InvalidModel
+from dicomsvc.wsi.stain import complete_settings
 
 OBJECTS: dict[OutputKind, tuple[str, ...]] = {
     OutputKind.SEGMENTATION: ("SEG", "SR"),
@@ -136,6 +138,10 @@ def _scaling(table: Fields, channels: int) -> dict[str, Any]:
 def _step(table: Fields) -> Step:
     name = table.text("name", longest=64)
     settings = {key: table.plain(key) for key in table if key != "name"}
+    try:
+        complete_settings(name, settings)
+    except InvalidModel as error:
+        table.fail("name", f"is wrong: {error}")
     return Step(name, settings)
 
 

@@ -7,7 +7,7 @@ Added models and the decisions about all of them lie in ``<data>/models``; what 
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -204,6 +204,16 @@ class Catalogue:
             state = self._state.read()
             preferred = {other: number for other, number in state.preferred.items() if other != name}
             self._state.write(replace(state, disabled=state.disabled - {name}, preferred=preferred))
+
+    def withdraw(self, name: str, numbers: Collection[int]) -> None:
+        """Take versions of an added model out again, and the model with its last one."""
+        with self._state.lock():
+            kept = {manifest.number for manifest in self.get(name).versions} - set(numbers)
+            if kept:
+                for number in numbers:
+                    take_out(self._added, f"{name}/{number}")
+                return
+        self.remove(name)
 
     def _models(self, state: CatalogueState) -> list[Model]:
         shipped = self._folders(self._shipped)
