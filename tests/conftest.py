@@ -134,6 +134,17 @@ def service() -> Iterator[RunningService]:
             running.process.kill()
 
 
+def import_slide(service: RunningService, path: Path, *options: str) -> tuple[str, str]:
+    """Bring a slide into a running service and return its study and series."""
+    import json
+
+    command = [sys.executable, "-m", "dicomsvc", "import", str(path), "--data", str(service.data), "--json", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    [item] = json.loads(done.stdout)
+    return item["outputs"]["study_instance_uid"], item["outputs"]["series_instance_uid"]
+
+
 @pytest.fixture(scope="session")
 def cmu_small_region() -> Path:
     """OpenSlide's CMU-1-Small-Region: Aperio SVS, 2220 x 2967, JPEG tiles, label and macro image."""
