@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from pydicom import config
+from pydicom.datadict import dictionary_VM
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID
@@ -91,6 +92,8 @@ def _check_values(ds: Dataset) -> None:
             for item in element.value:
                 _check_values(item)
         elif element.VR in _CHECKED and element.value not in (None, ""):
+            if element.VM > 1 and dictionary_VM(element.tag) == "1":
+                raise InvalidInstance(f"{element.keyword} has several values, or a backslash (PS3.5 6.4)")
             _check_value(element.keyword, element.VR, element.value)
 
 
