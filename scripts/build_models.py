@@ -118,21 +118,9 @@ def window_weights(size: int, window: float) -> npt.NDArray[np.float32]:
     return np.clip(window / 2 - distance + 0.5, 0, 1).astype(np.float32)
 
 
-def nuclei() -> bytes:
-    """Nuclei are darker in hematoxylin than most of the slide and than their surroundings.
-
-    Means are taken over blocks of 4 x 4 pixels that are then summed over the window and interpolated: the surroundings
-    change slowly. Pure white, which is what lies outside of a slide, is no surrounding.
-    """
-    size, small = NUCLEI_TILE, NUCLEI_TILE // NUCLEI_POOL
-    graph = Graph()
-    values = graph.planes("IMAGE")
-    logarithm = graph.node("Log", graph.add(values, 1.0))
-    weights = hematoxylin_weights()
-    offset = graph.constant([np.log(256) * weights.sum()])
-    density = graph.node("Conv", logarithm, graph.constant(-weights.reshape(1, 3, 1, 1)), offset)
-    density = graph.blurred(density, NUCLEI_SIGMA)
-
+def surroundings(graph: Graph, values: str, density: str) -> str:
+    """Return what a pixel must exceed to stand out of the window around it."""
+    small = NUCLEI_TILE // NUCLEI_POOL
     darkest = graph.node("ReduceMin", values, axes=[1], keepdims=1)
     inside = graph.node("Cast", graph.node("Less", darkest, graph.constant(255.0)), to=TensorProto.FLOAT)
     counted = graph.node("Mul", density, inside)
@@ -150,8 +138,25 @@ def nuclei() -> bytes:
     deviation = graph.node("Sqrt", graph.node("Max", variance, graph.constant(0.0)))
     around = graph.node("Add", mean, graph.add(graph.times(deviation, NUCLEI_DEVIATIONS), NUCLEI_CONTRAST_OD))
     scales = graph.constant([1, 1, NUCLEI_POOL, NUCLEI_POOL])
-    around = graph.node("Resize", around, "", scales, mode="linear")
+    return graph.node("Resize", around, "", scales, mode="linear")
 
+
+def nuclei() -> bytes:
+    """Nuclei are darker in hematoxylin than most of the slide and than their surroundings.
+
+    Means are taken over blocks of 4 x 4 pixels that are then summed over the window and interpolated: the surroundings
+    change slowly. Pure white, which is what lies outside of a slide, is no surrounding.
+    """
+    size = NUCLEI_TILE
+    graph = Graph()
+    values = graph.planes("IMAGE")
+    logarithm = graph.node("Log", graph.add(values, 1.0))
+    weights = hematoxylin_weights()
+    offset = graph.constant([np.log(256) * weights.sum()])
+    density = graph.node("Conv", logarithm, graph.constant(-weights.reshape(1, 3, 1, 1)), offset)
+    density = graph.blurred(density, NUCLEI_SIGMA)
+
+    around = surroundings(graph, values, density)
     threshold = graph.times("STATISTICS", NUCLEI_OTSU_FACTOR)
     threshold = graph.node("Max", threshold, graph.constant(NUCLEI_LOWEST_OD))
     threshold = graph.node("Reshape", threshold, graph.constant([-1, 1, 1, 1], np.int64))

@@ -72,6 +72,14 @@ def check(folder: FolderArgument, as_json: JsonFlag = False) -> None:
 
 
 @models.command()
+def keys(as_json: JsonFlag = False) -> None:
+    """Show what a model.toml may name: tensors and settings of each kind of output, statistics, steps."""
+    from dicomsvc.ai.catalogue.reference import describe_reference, reference_document
+
+    emit(reference_document(), describe_reference(), as_json=as_json)
+
+
+@models.command()
 def enable(reference: ReferenceArgument, data: DataOption = None, as_json: JsonFlag = False) -> None:
     """Let a model be called; with a number, that version is the one taken when none is named."""
     settings, catalogue = _open(data)
