@@ -26,6 +26,7 @@ _SHIFT: Final = 4
 _FAR: Final = 1 << 20
 _DOT_PIXELS: Final = 1.5
 _ELLIPSE_POINTS: Final = 32
+_AT_ONCE: Final = 1 << 16
 
 
 class Layer(Protocol):
@@ -159,7 +160,11 @@ class AnnotationLayer:
         return (self.group.finding.colour,)
 
     def draw(self, canvas: Canvas, view: View) -> None:
-        points, offsets = self.group.points, self.group.offsets
+        for first in range(0, len(self.group), _AT_ONCE):
+            self._draw_part(canvas, view, self.group.offsets[first : first + _AT_ONCE + 1])
+
+    def _draw_part(self, canvas: Canvas, view: View, offsets: npt.NDArray[np.int64]) -> None:
+        points, offsets = self.group.points[offsets[0] : offsets[-1]], offsets - offsets[0]
         places = np.clip(np.nan_to_num(view.to_picture(self.to_slide(points)), nan=_FAR), -_FAR, _FAR)
         if self.group.graphic_type is GraphicType.ELLIPSE:
             places, offsets = _round(places.reshape(-1, 4, 2))
