@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dicomsvc.ai.catalogue.files import version_folders
+from dicomsvc.ai.catalogue.files import read_text_file, version_folders
 from dicomsvc.ai.catalogue.manifest import Manifest
 from dicomsvc.ai.catalogue.reading import read_manifest
 from dicomsvc.ai.catalogue.runner import runner_digest
@@ -56,10 +56,12 @@ def put_model(source: Path, added: Path, *, trust_code: bool) -> Addition:
     there = {manifest.number: manifest for manifest in read_manifest(target)} if target.exists() else {}
     fresh = _fresh(manifests, there)
     with _draft(added) as draft:
+        if not fresh:
+            return Addition(name, (), code)
         _copy(source, draft / name, fresh, with_code=bool(code))
+        # Read again: what was checked above may have changed on the way.
+        read_manifest(draft / name)
         if not there:
-            # Read again: what was checked above may have changed on the way.
-            read_manifest(draft / name)
             (draft / name).rename(target)
         else:
             _require_same_tensors(source, target, name)
@@ -92,16 +94,16 @@ def _fresh(manifests: Sequence[Manifest], there: dict[int, Manifest]) -> list[Ma
 def _copy(source: Path, target: Path, manifests: Sequence[Manifest], *, with_code: bool) -> None:
     target.mkdir(parents=True)
     for name in ("config.pbtxt", "model.toml", "LICENSE", "README.md"):
-        if (source / name).is_file() and not (source / name).is_symlink():
-            shutil.copyfile(source / name, target / name)
+        if (source / name).exists():
+            (target / name).write_bytes(read_text_file(source / name))
     for manifest in manifests:
         version, copy = source / str(manifest.number), target / str(manifest.number)
         copy.mkdir()
         shutil.copyfile(version / "model.onnx", copy / "model.onnx", follow_symlinks=False)
         own = version / "model.toml"
-        shutil.copyfile(own if own.exists() else source / "model.toml", copy / "model.toml", follow_symlinks=False)
+        (copy / "model.toml").write_bytes(read_text_file(own if own.exists() else source / "model.toml"))
         if with_code and runner_digest(version) is not None:
-            shutil.copyfile(version / "model.py", copy / "model.py", follow_symlinks=False)
+            (copy / "model.py").write_bytes(read_text_file(version / "model.py"))
 
 
 def _require_same_tensors(source: Path, target: Path, name: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import tomllib
 from pathlib import Path
@@ -296,6 +297,27 @@ def test_damaged_weights_are_refused_and_nothing_else_happens(tmp_path: Path) ->
         except InvalidModel:
             refused += 1
     assert refused > 200
+
+
+@pytest.mark.parametrize("file", ["model.toml", "config.pbtxt"])
+def test_damaged_texts_are_refused_with_a_line_and_nothing_else_happens(tissue: Path, file: str) -> None:
+    content = (tissue / file).read_bytes()
+    chance = random.Random(4)
+    refused = 0
+    for _ in range(200):
+        damaged = bytearray(content)
+        for _ in range(chance.randrange(1, 4)):
+            at = chance.randrange(len(damaged))
+            damaged[at : at + chance.randrange(3)] = bytes(
+                chance.choices(b'[]{}"=.#\n\\x0\xff,', k=chance.randrange(3))
+            )
+        (tissue / file).write_bytes(damaged)
+        try:
+            read_manifest(tissue)
+        except InvalidModel as error:
+            refused += 1
+            assert re.match(rf"{re.escape(str(tissue))}/(model.toml|config.pbtxt):\d+: .", str(error)), error
+    assert refused > 100
 
 
 def test_lines_are_found_for_all_ways_to_write_a_key() -> None:
