@@ -19,7 +19,7 @@ from dicomsvc.wsi.slide import Slide, StoredImage
 
 _ROUNDING_PIXELS: Final = 2
 _PROBES: Final = ((0.5, 0.5), (0.25, 0.3), (0.75, 0.3), (0.3, 0.75), (0.7, 0.7))
-_PROBE_PIXELS: Final = 768
+_PROBE_PIXELS: Final = 320
 _OTHER_COLOUR: Final = 24.0
 
 
