@@ -1,11 +1,11 @@
 """Work items as requesters see them: create, look at, cancel, try again, wait for."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, func, select, tuple_, update
+from sqlalchemy import Connection, Engine, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from dicomsvc.dicom.uids import new_uid
@@ -149,31 +149,6 @@ class Jobs:
             statement = statement.where(_c.kind == kind)
         if study_instance_uid is not None:
             statement = statement.where(_c.study_instance_uid == study_instance_uid)
-        with database_errors(), self._engine.connect() as connection:
-            return [from_row(row) for row in connection.execute(statement)]
-
-    def scan(
-        self,
-        *,
-        states: Sequence[str] = (),
-        priorities: Sequence[str] = (),
-        uids: Sequence[str] = (),
-        studies: Sequence[str] = (),
-        after: WorkItem | None = None,
-        limit: int = 200,
-    ) -> list[WorkItem]:
-        """Return the next work items ``after`` one, latest first; empty sequences ask nothing."""
-        statement = select(work_item).order_by(_c.created.desc(), _c.uid.desc()).limit(limit)
-        for column, wanted in (
-            (_c.state, states),
-            (_c.priority, priorities),
-            (_c.uid, uids),
-            (_c.study_instance_uid, studies),
-        ):
-            if wanted:
-                statement = statement.where(column.in_(wanted))
-        if after is not None:
-            statement = statement.where(tuple_(_c.created, _c.uid) < tuple_(after.created, after.uid))
         with database_errors(), self._engine.connect() as connection:
             return [from_row(row) for row in connection.execute(statement)]
 

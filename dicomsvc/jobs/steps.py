@@ -1,12 +1,13 @@
 """Work items as performers outside change them: claim, update, complete, give up (PS3.4 CC.2.1, CC.2.6)."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Row, func, select, update
 
-from dicomsvc.errors import NotFound
+from dicomsvc.errors import NotFound, TooLarge
 from dicomsvc.jobs.cancellation import with_cancellation
 from dicomsvc.jobs.delivery import deliver
 from dicomsvc.jobs.items import OUTSIDE, Priority, State
@@ -16,6 +17,7 @@ from dicomsvc.store.database import database_errors
 
 _now = func.clock_timestamp()
 _c = work_item.c
+_MOST_CHARACTERS: Final = 1 << 20
 _READINESS: Final = tag_of("InputReadinessState")
 _PRIORITY: Final = tag_of("ScheduledProcedureStepPriority")
 # What says what our own workers shall do: another wish is another work item.
@@ -75,6 +77,8 @@ class Steps:
         ------
         NotFound
             When there is no such work item.
+        TooLarge
+            When all that was said of it would be more than a mebibyte.
         """
         with database_errors(), self._engine.begin() as connection:
             row = _locked(connection, uid)
@@ -121,7 +125,10 @@ def _changes(row: "Row[Any]", wanted: State, transaction_uid: str) -> dict[str, 
 
 
 def _updates(row: "Row[Any]", attributes: Attributes) -> dict[str, object]:
-    changes: dict[str, object] = {"attributes": {**row.attributes, **attributes}, "updated": _now}
+    merged = {**row.attributes, **attributes}
+    if len(json.dumps(merged)) > _MOST_CHARACTERS:
+        raise TooLarge(f"the attributes of work item {row.uid} would be more than a mebibyte")
+    changes: dict[str, object] = {"attributes": merged, "updated": _now}
     priority = _value(attributes, _PRIORITY)
     if priority is not None:
         changes["priority"] = priority

@@ -5,6 +5,7 @@ Every rule answers with a `Status` of PS3.4 CC.2.1.4 and CC.2.6.4; the borders m
 
 from collections.abc import Iterator, Mapping
 from enum import IntEnum
+from functools import cache
 from typing import Any, Final
 
 from pydicom.datadict import tag_for_keyword
@@ -35,6 +36,7 @@ class Status(IntEnum):
         return self >= 0xC000
 
 
+@cache
 def tag_of(keyword: str) -> str:
     """Return the tag of an attribute as DICOM JSON writes it.
 

@@ -14,11 +14,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from dicomsvc.dicomweb.search import parse_query
 from dicomsvc.dicomweb.workitems.events import event_report
-from dicomsvc.dicomweb.workitems.search import matching
+from dicomsvc.dicomweb.workitems.search import find_workitems
 from dicomsvc.errors import BadRequest, OutOfResources
-from dicomsvc.jobs import Jobs
 from dicomsvc.jobs.subscriptions import Event, Subscriber, Subscriptions
 from dicomsvc.store import Store
+from dicomsvc.store.query import Key, parse_attribute
+from dicomsvc.store.query.values import Texts
 
 _log = logging.getLogger(__name__)
 _LOOK_EVERY_SECONDS: Final = 0.5
@@ -31,9 +32,8 @@ _POLICY_VIOLATION: Final = 1008
 class Channels:
     """The open event channels of this process."""
 
-    def __init__(self, store: Store, jobs: Jobs, subscriptions: Subscriptions) -> None:
+    def __init__(self, store: Store, subscriptions: Subscriptions) -> None:
         self._store = store
-        self._jobs = jobs
         self._subscriptions = subscriptions
         self._open = 0
 
@@ -95,8 +95,8 @@ class Channels:
         if not uids:
             return set()
         keys = parse_query(listener.filter, 1).keys
-        documents = matching(self._store, self._jobs.get_all(sorted(uids)), keys)
-        chosen = {str(document["00080018"]["Value"][0]) for document in documents}
+        uid = Key(parse_attribute("SOPInstanceUID"), Texts(tuple(sorted(uids)), wildcards=False))
+        chosen = {item.uid for item in find_workitems(self._store, (*keys, uid))}
         self._subscriptions.subscribe(listener.aet, sorted(chosen), deletion_lock=listener.deletion_lock, report=False)
         return chosen
 

@@ -1,6 +1,7 @@
 """DICOM JSON (PS3.18 F.2) in small pieces: elements by keyword, codes, content items."""
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, Final
 
 from pydicom.datadict import dictionary_VR
@@ -24,8 +25,13 @@ def elements(**values: Any) -> dict[str, Any]:
 def _element(keyword: str, value: Any) -> tuple[str, dict[str, Any]]:
     tag = tag_of(keyword)
     values = value if isinstance(value, list) else [] if value in (None, "") else [value]
-    vr = dictionary_VR(int(tag, 16))
+    vr = _vr_of(tag)
     return tag, {"vr": vr, "Value": values} if values else {"vr": vr}
+
+
+@cache
+def _vr_of(tag: str) -> str:
+    return dictionary_VR(int(tag, 16))
 
 
 def own_code(value: str, meaning: str) -> Code:

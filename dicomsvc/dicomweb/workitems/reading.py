@@ -15,7 +15,7 @@ from dicomsvc.errors import BadRequest, TooLarge, UnsupportedMediaType
 from dicomsvc.jobs.items import OUTSIDE, Priority, State
 from dicomsvc.jobs.transitions import tag_of
 
-MAX_BODY_BYTES: Final = 1 << 20
+MAX_BODY_BYTES: Final = 1 << 19
 _MAX_DEPTH: Final = 16
 _MAX_REGIONS: Final = 1000
 _TAG: Final = re.compile(r"[0-9A-F]{8}\Z")
@@ -37,7 +37,7 @@ async def read_attributes(request: Request, *, empty: bool = False) -> dict[str,
     UnsupportedMediaType
         When it is something else than DICOM JSON.
     TooLarge
-        When it has more than a mebibyte.
+        When it has more than half a mebibyte.
     BadRequest
         When it is not well formed.
     """
@@ -45,7 +45,7 @@ async def read_attributes(request: Request, *, empty: bool = False) -> dict[str,
     async for piece in request.stream():
         body += piece
         if len(body) > MAX_BODY_BYTES:
-            raise TooLarge("the body is larger than a mebibyte")
+            raise TooLarge("the body is larger than half a mebibyte")
     if empty and not body.strip():
         return {}
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -82,8 +82,8 @@ def workitem_routes(
         Route(_WORKITEM, worklist.update, methods=["POST"]),
         Route(_WORKITEM + "/state", worklist.change_state, methods=["PUT"]),
         Route(_WORKITEM + "/cancelrequest", worklist.request_cancellation, methods=["POST"]),
-        *Subscribers(store, jobs, settings, subscriptions).routes(_WORKITEM + "/subscribers/{aet}"),
-        WebSocketRoute(DICOMWEB_PATH + "/subscribers/{aet}", Channels(store, jobs, subscriptions).serve),
+        *Subscribers(store, settings, subscriptions).routes(_WORKITEM + "/subscribers/{aet}"),
+        WebSocketRoute(DICOMWEB_PATH + "/subscribers/{aet}", Channels(store, subscriptions).serve),
     ]
 
 
@@ -124,7 +124,7 @@ class _Worklist:
         media_type = choose(read_accept(request.scope), (DICOM_JSON, DICOM_XML, PLAIN_JSON))
         query = parse_query(query_pairs(request.scope["query_string"]), self._http.search_limit)
         root = dicomweb_root(request.scope, self._http)
-        found = await run_in_threadpool(search_workitems, self._store, self._jobs, query, root)
+        found = await run_in_threadpool(search_workitems, self._store, query, root)
         headers = {"Cache-Control": "no-store"} | ({"Warning": MORE} if found.more else {})
         if not found.documents:
             return Response(status_code=204, headers=headers)

@@ -12,27 +12,25 @@ from dicomsvc.dicom.uids import is_valid_uid
 from dicomsvc.dicomweb.search import parse_query, query_pairs
 from dicomsvc.dicomweb.urls import dicomweb_root
 from dicomsvc.dicomweb.workitems.channel import require_ae_title
-from dicomsvc.dicomweb.workitems.search import matching
+from dicomsvc.dicomweb.workitems.search import find_workitems
 from dicomsvc.errors import BadRequest, NotFound
-from dicomsvc.jobs import Jobs
-from dicomsvc.jobs.items import State, WorkItem
+from dicomsvc.jobs.items import State
 from dicomsvc.jobs.subscriptions import Subscriptions
 from dicomsvc.store import Store
-from dicomsvc.store.query import Key
+from dicomsvc.store.query import Key, parse_attribute
+from dicomsvc.store.query.values import Texts
 
 # PS3.6 A: UPS Global Subscription SOP Instance, UPS Filtered Global Subscription SOP Instance.
 GLOBAL: Final = "1.2.840.10008.5.1.4.34.5"
 FILTERED: Final = "1.2.840.10008.5.1.4.34.5.1"
-_BATCH: Final = 200
-_OPEN: Final = (State.SCHEDULED, State.IN_PROGRESS)
+_OPEN: Final = Key(parse_attribute("ProcedureStepState"), Texts((State.SCHEDULED, State.IN_PROGRESS)))
 
 
 class Subscribers:
     """The routes below a work item's, or the worklist's, ``subscribers``."""
 
-    def __init__(self, store: Store, jobs: Jobs, settings: Settings, subscriptions: Subscriptions) -> None:
+    def __init__(self, store: Store, settings: Settings, subscriptions: Subscriptions) -> None:
         self._store = store
-        self._jobs = jobs
         self._http = settings.http
         self._subscriptions = subscriptions
 
@@ -65,13 +63,7 @@ class Subscribers:
 
     def _matching(self, keys: tuple[Key, ...]) -> list[str]:
         """Return the UIDs of the work items that match and may still change."""
-        found: list[str] = []
-        after: WorkItem | None = None
-        while batch := self._jobs.scan(states=_OPEN, after=after, limit=_BATCH):
-            documents = matching(self._store, batch, keys)
-            found += [str(document["00080018"]["Value"][0]) for document in documents]
-            after = batch[-1]
-        return found
+        return [item.uid for item in find_workitems(self._store, (*keys, _OPEN))]
 
     async def unsubscribe(self, request: Request) -> Response:
         uid, aet = _resource(request), require_ae_title(request.path_params["aet"])
