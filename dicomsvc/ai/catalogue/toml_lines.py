@@ -1,5 +1,6 @@
 """On which line of a TOML file each key stands; `tomllib` does not tell."""
 
+import tomllib
 from collections.abc import Mapping
 
 Path = tuple[str | int, ...]
@@ -69,7 +70,7 @@ class _Scanner:
             path = (*path, key)
             if number == len(keys) - 1 and brackets == 2:
                 self._arrays[path] = self._arrays.get(path, -1) + 1
-                self._lines.setdefault(path, line)
+            self._lines.setdefault(path, line)
             if path in self._arrays:
                 path = (*path, self._arrays[path])
         self._at += brackets
@@ -84,7 +85,7 @@ class _Scanner:
             start = self._at
             if self._text[start] in _QUOTES:
                 self._string()
-                keys.append(self._text[start + 1 : self._at - 1])
+                keys.append(next(iter(tomllib.loads(f"{self._text[start : self._at]} = 0"))))
             else:
                 while self._text[self._at].isalnum() or self._text[self._at] in "_-":
                     self._at += 1

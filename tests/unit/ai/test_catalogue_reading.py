@@ -5,6 +5,7 @@ import random
 import re
 import shutil
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -375,3 +376,31 @@ def test_snomed_identifiers_are_known_by_their_check_digit(code: str) -> None:
     swapped = code[:-3] + code[-2] + code[-3] + code[-1]
     assert swapped == code or not is_sctid(swapped)
     assert not is_sctid(code + "x")
+
+
+def paths(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the path of everything in a parsed document."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in entries:
+        yield (*path, key)
+        yield from paths(inner, (*path, key))
+
+
+def test_everything_in_a_document_has_a_line_however_it_is_written() -> None:
+    text = (MODELS / "nuclei" / "model.toml").read_text(encoding="utf-8")
+    text += 'a."c.d" = [1, {x = 1, y.z = [2, [3, "]"]]}, """m\n\\""" """]\n"q\\"uote" = \'lit#\'\n[t."u v".w]\nk = 1\n'
+    text += "[[l.m]]\nn = 1\n[[l.m.o]]\np = '''x\n'''''\n[l.m.q]\nr = -inf"
+    chance = random.Random(5)
+    seen = 0
+    for _ in range(600):
+        changed = list(text)
+        for _ in range(chance.randrange(3)):
+            at = chance.randrange(len(changed))
+            changed[at : at + chance.randrange(3)] = chance.choices("[]{}\"'=.# \n\\0,a", k=chance.randrange(3))
+        try:
+            values = tomllib.loads("".join(changed))
+        except tomllib.TOMLDecodeError:
+            continue
+        seen += 1
+        assert set(paths(values)) <= set(key_lines("".join(changed)))
+    assert seen > 100
