@@ -1,17 +1,18 @@
 """Logging without patient data.
 
 Messages of ours hold UIDs, counts, statuses and durations, never attribute values. Loggers of libraries that are known
-to write identifiers, request bodies or SQL parameters are held at WARNING whatever level is asked for.
+to write identifiers, request bodies or SQL parameters are held at WARNING whatever level is asked for; pydicom, whose
+warnings quote the values that they are about, at ERROR.
 """
 
 import json
 import logging
 import sys
 import time
+import warnings
 
 _TALKATIVE = (
     "pynetdicom",
-    "pydicom",
     "sqlalchemy",
     "psycopg",
     "procrastinate",
@@ -59,3 +60,5 @@ def configure_logging(level: str = "INFO", *, as_json: bool = False) -> None:
     root.setLevel(level.upper())
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    logging.getLogger("pydicom").setLevel(max(logging.ERROR, root.level))
+    warnings.filterwarnings("ignore", module=r"pydicom\b")
