@@ -25,7 +25,7 @@ from dicomsvc.wsi.tissue import TissueMask, detect_tissue
 
 Pixels = npt.NDArray[Any]
 _SAMPLES: Final = 200_000
-_CHUNK_PIXELS: Final = 6000
+_CHUNK_PIXELS: Final = 3072
 """Width of a chunk, about: what is lost at most when a process dies, and what rasters take in memory."""
 
 

@@ -25,7 +25,7 @@ OBJECTS: dict[OutputKind, tuple[str, ...]] = {
     OutputKind.INSTANCES: ("ANN", "SEG", "SR"),
     OutputKind.POINTS: ("ANN", "SR"),
     OutputKind.CLASSIFICATION: ("SEG", "SR"),
-    OutputKind.MAP: ("PM",),
+    OutputKind.MAP: ("PM", "SR"),
     OutputKind.IMAGE: ("SM",),
 }
 """The kinds of result object that each kind of output can become."""
