@@ -19,6 +19,8 @@ from dicomsvc.errors import BadRequest, InvalidModel, UnfitSlide
 
 STEP_TOLERANCE: Final = 0.01
 MAX_TILES: Final = 4_000_000
+_LEAST_UM: Final = 1e-4
+_MOST_UM: Final = 1e5
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +156,14 @@ def make_grid(slide_columns: int, slide_rows: int, slide_mpp: tuple[float, float
     InvalidModel
         When the resolution asked for is no positive number.
     """
-    if slide_columns < 1 or slide_rows < 1 or not all(0 < each < math.inf for each in slide_mpp):
+    if slide_columns < 1 or slide_rows < 1 or not all(each > 0 for each in slide_mpp):
         raise UnfitSlide("the slide has no pixel spacing; give mpp, its micrometres a pixel")
-    if not 0 < mpp < math.inf:
-        raise InvalidModel("mpp must be a number above 0")
+    if not all(_LEAST_UM < each < _MOST_UM for each in slide_mpp):
+        raise UnfitSlide(
+            f"the slide's pixel spacing of {slide_mpp[0]:g} x {slide_mpp[1]:g} um cannot be right; give mpp"
+        )
+    if not _LEAST_UM < mpp < _MOST_UM:
+        raise InvalidModel(f"mpp must be a number of micrometres above 0, not {mpp:g}")
     step = (_simplest(mpp / slide_mpp[0]), _simplest(mpp / slide_mpp[1]))
     return Grid(math.ceil(slide_columns / step[0]), math.ceil(slide_rows / step[1]), step)
 

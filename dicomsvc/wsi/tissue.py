@@ -1,5 +1,6 @@
 """Where on a slide there is tissue."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,9 +13,9 @@ from dicomsvc.wsi.resampling import Plane
 from dicomsvc.wsi.slide import Slide
 from dicomsvc.wsi.tissue_rules import find_tissue
 
-_COARSEST_UM: Final = 8.0
+_USUAL_UM: Final = 8.0
 _FEWEST_PIXELS: Final = 512
-_MOST_PIXELS: Final = 6000
+_MOST_PIXELS: Final = 8_000_000
 _STRIP_ROWS: Final = 64
 _CACHE_BYTES: Final = 128 << 20
 
@@ -70,7 +71,7 @@ class TissueMask:
 
 
 def detect_tissue(slide: Slide, threads: int = 2) -> TissueMask:
-    """Find tissue on a picture of the slide at about 8 um a pixel; finer for small slides.
+    """Find tissue on a picture of the slide at about 8 um a pixel; finer for small slides, coarser for huge ones.
 
     Fat counts only where its septa are thick enough to be seen at that resolution; mucus counts. Slides without tissue
     give an empty mask. Scan borders and black, green or plain blue ink are left out.
@@ -84,9 +85,10 @@ def detect_tissue(slide: Slide, threads: int = 2) -> TissueMask:
     """
     across, down = slide_mpp(slide)
     base = slide.levels[0]
-    longest_um = max(base.columns * across, base.rows * down)
-    wanted = min(_COARSEST_UM, longest_um / _FEWEST_PIXELS)
-    plane = Plane(slide, max(wanted, across, down, longest_um / _MOST_PIXELS), None, cache_bytes=_CACHE_BYTES)
+    width_um, height_um = base.columns * across, base.rows * down
+    wanted = min(_USUAL_UM, max(width_um, height_um) / _FEWEST_PIXELS)
+    least = max(across, down, math.sqrt(width_um * height_um / _MOST_PIXELS))
+    plane = Plane(slide, max(wanted, least), None, cache_bytes=_CACHE_BYTES)
     strips = [
         Rectangle(0, top, plane.columns, min(_STRIP_ROWS, plane.rows - top))
         for top in range(0, plane.rows, _STRIP_ROWS)

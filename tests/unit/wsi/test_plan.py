@@ -120,6 +120,10 @@ def test_a_rectangle_that_goes_to_the_plane_and_back_holds_itself(x: int, width:
 def test_what_makes_no_plan_is_refused_with_its_reason() -> None:
     with pytest.raises(UnfitSlide, match="give mpp"):
         make_plan(100, 100, (0.0, 0.0), 0.5, 64, 8)
+    with pytest.raises(UnfitSlide, match="cannot be right"):
+        make_plan(100, 100, (1e-310, 0.5), 0.5, 64, 8)
+    with pytest.raises(InvalidModel, match="above 0"):
+        make_plan(100, 100, (0.5, 0.5), 1e300, 64, 8)
     with pytest.raises(InvalidModel, match="leaves nothing"):
         make_plan(100, 100, (0.5, 0.5), 0.5, 64, 32)
     with pytest.raises(UnfitSlide, match="more than"):
