@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from sqlalchemy import select
 from typer.testing import CliRunner
 
 from dicomsvc.ai.catalogue.repository import Catalogue
@@ -22,6 +23,7 @@ from dicomsvc.cli import app
 from dicomsvc.config import Settings, TritonSettings
 from dicomsvc.errors import ConfigurationError, Conflict, ModelFailure, NotFound
 from dicomsvc.store import Store
+from dicomsvc.store.tables import audit
 
 MODELS = Path(__file__).parents[2] / "triton_models"
 
@@ -84,6 +86,10 @@ def test_the_interface_tells_of_models_and_switches_them(store: Store) -> None:
     with pytest.raises(Conflict):
         Catalogue(store.settings).find("nuclei")
     assert client.post("/api/models/nuclei/enable", json={"number": 1}).json()["enabled"] is True
+    with store.engine.connect() as connection:
+        rows = connection.execute(select(audit.c.action, audit.c.detail).order_by(audit.c.id)).all()
+    assert [row.action for row in rows] == ["disable model", "enable model"]
+    assert rows[-1].detail == {"model": "nuclei", "preferred": 1}
     assert client.get("/api/models/..%2Fx").status_code in (404, 422)
     assert client.get("/api/models/Nuclei").status_code == 422
     with pytest.raises(NotFound):
