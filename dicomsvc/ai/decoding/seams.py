@@ -70,16 +70,36 @@ def boxes(instances: Instances) -> npt.NDArray[np.float32]:
     return points
 
 
+def areas(instances: Instances) -> npt.NDArray[np.float64]:
+    """Return the area inside of each outline, 0 for points."""
+    lengths = np.diff(instances.offsets)
+    owner = np.repeat(np.arange(len(instances)), lengths)
+    # Seen from the centroid, so that large coordinates cost no digits.
+    points = instances.outline.astype(np.float64) - instances.centroids[owner]
+    following = np.arange(len(points)) + 1
+    last = instances.offsets[1:][lengths > 0] - 1
+    following[last] = instances.offsets[:-1][lengths > 0]
+    ahead = points[following]
+    crossed = points[:, 0] * ahead[:, 1] - points[:, 1] * ahead[:, 0]
+    return np.abs(np.bincount(owner, crossed, len(instances))) / 2
+
+
 def _same_pairs(views: Views) -> Iterator[tuple[int, int]]:
     """Yield pairs of different tiles that show the same thing."""
     instances, box = views.instances, boxes(views.instances)
     one, other = _near_pairs(views, box)
-    outlined = np.diff(instances.offsets) >= 3
-    for a, b in zip(one.tolist(), other.tolist(), strict=True):
-        if outlined[a] and outlined[b]:
-            if _shared(instances.polygon(a), instances.polygon(b)) > SAME_FROM:
-                yield a, b
-        elif float(np.hypot(*(instances.centroids[a] - instances.centroids[b]))) < views.apart:
+    size = areas(instances)
+    distance = np.hypot(*(instances.centroids[one] - instances.centroids[other]).T)
+    smaller, larger = np.minimum(size[one], size[other]), np.maximum(size[one], size[other])
+    outlined = smaller > 0
+    sides = np.minimum(box[one, 2:], box[other, 2:]) - np.maximum(box[one, :2], box[other, :2])
+    possible = outlined & (np.clip(sides, 0, None).prod(axis=1) > SAME_FROM * smaller)
+    # Of one size and with nearly one centre: no need to fill outlines, as for most views of whole things.
+    certain = possible & (distance < 0.25 * np.sqrt(smaller)) & (larger < 2 * smaller)
+    certain |= ~outlined & (distance < views.apart)
+    for row in np.flatnonzero(certain | possible).tolist():
+        a, b = int(one[row]), int(other[row])
+        if certain[row] or _shared(instances.polygon(a), instances.polygon(b)) > SAME_FROM:
             yield a, b
 
 

@@ -138,7 +138,6 @@ def join_instances(chunks: Iterable[ChunkFindings]) -> Instances:
         key=lambda entry: entry[0],
     )
     parts = [instances for _, instances, _ in found]
-    everything = Instances.joined(parts)
     starts = np.cumsum([0, *(len(part) for part in parts)])
     rows: list[npt.NDArray[np.int64]] = []
     views: list[Views] = []
@@ -149,22 +148,25 @@ def join_instances(chunks: Iterable[ChunkFindings]) -> Instances:
             rows += [seam.rows + start, np.full(len(candidates), -1)]
             views.append(Views(joined, seam.tile, seam.home, seam.depth, seam.apart))
     if not views:
-        return everything
-    row = np.concatenate(rows)
-    together = _concatenated(views, max(view.apart for view in views))
-    settled = row >= 0
+        return Instances.joined(parts)
+    del found
+    dropped, added = _settled(np.concatenate(rows), _concatenated(views, max(view.apart for view in views)))
+    for number in range(len(parts)):
+        low, high = np.searchsorted(dropped, starts[number : number + 2])
+        if high > low:
+            wanted = np.ones(len(parts[number]), np.bool_)
+            wanted[dropped[low:high] - starts[number]] = False
+            parts[number] = parts[number].chosen(wanted)
+    return Instances.joined([*parts, added])
+
+
+def _settled(row: npt.NDArray[np.int64], views: Views) -> tuple[npt.NDArray[np.int64], Instances]:
+    """Return which things (by ``row``, -1 for candidates) are dropped, in order, and the candidates that are added."""
+    counts = row >= 0
     # What a chunk has settled counts, even where its centroid lies in the neighbour tile's core.
-    together = Views(
-        together.instances,
-        together.tile,
-        np.where(settled, together.tile, together.home),
-        together.depth,
-        together.apart,
-    )
-    kept = resolve(together)
-    wanted = np.ones(len(everything), np.bool_)
-    wanted[row[settled & ~kept]] = False
-    return Instances.joined([everything.chosen(wanted), together.instances.chosen(kept & ~settled)])
+    home = np.where(counts, views.tile, views.home)
+    kept = resolve(Views(views.instances, views.tile, home, views.depth, views.apart))
+    return np.sort(row[counts & ~kept]), views.instances.chosen(kept & ~counts)
 
 
 def _concatenated(views: Sequence[Views], apart: float) -> Views:
