@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 
 from dicomsvc.wsi.codecs import Pixels
+from dicomsvc.wsi.slide import StoredImage
 
 
 class FrameCache:
@@ -54,7 +55,8 @@ class FrameCache:
                 self._bytes -= self._frames.popitem(last=False)[1].nbytes
         pending.set_result(frame)
 
-    def clear(self) -> None:
-        with self._lock:
-            self._frames.clear()
-            self._bytes = 0
+
+def cached_frames(image: StoredImage, limit_bytes: int) -> Callable[[int], Pixels]:
+    """Return what decodes the frames of one image, keeping those read last."""
+    cache = FrameCache(limit_bytes)
+    return lambda frame_number: cache.get(frame_number, lambda: image.reader.decoded(frame_number))

@@ -15,11 +15,14 @@ from typing import Final
 import numpy as np
 
 from dicomsvc.errors import UnfitSlide
+from dicomsvc.wsi.frame_cache import cached_frames
 from dicomsvc.wsi.slide import Slide, StoredImage
 
 _ROUNDING_PIXELS: Final = 2
+_COARSEST_FACTOR: Final = 1024
 _PROBES: Final = ((0.5, 0.5), (0.25, 0.3), (0.75, 0.3), (0.3, 0.75), (0.7, 0.7))
 _PROBE_PIXELS: Final = 320
+_PROBE_BYTES: Final = 1 << 26
 _OTHER_COLOUR: Final = 24.0
 
 
@@ -74,13 +77,17 @@ def looks_the_same(base: StoredImage, level: ReadableLevel) -> bool:
         When frames cannot be read.
     """
     width, height = (max(1, _PROBE_PIXELS // each) for each in level.factor)
+    # Of an image that is one large frame all places come from the same.
+    fine_frames, coarse_frames = (cached_frames(image, _PROBE_BYTES) for image in (base, level.image))
     different = 0
     for across, down in _PROBES:
         x = max(0, int(level.image.columns * across) - width // 2)
         y = max(0, int(level.image.rows * down) - height // 2)
         w, h = min(width, level.image.columns - x), min(height, level.image.rows - y)
-        coarse = level.image.read_region(x, y, w, h)
-        fine = base.read_region(*(x * level.factor[0], y * level.factor[1], w * level.factor[0], h * level.factor[1]))
+        across_factor, down_factor = level.factor
+        place = (x * across_factor, y * down_factor, w * across_factor, h * down_factor)
+        coarse = level.image.read_region(x, y, w, h, decoded=coarse_frames)
+        fine = base.read_region(*place, decoded=fine_frames)
         if fine.dtype != np.uint8:
             return True
         apart = np.abs(coarse.mean(axis=(0, 1)) - fine.mean(axis=(0, 1)))
@@ -96,7 +103,9 @@ def _factor(base: StoredImage, level: StoredImage, axis: int) -> int:
     if spacings[0] > 0 and spacings[1] > 0:
         ratios.insert(0, spacings[1] / spacings[0])
     for ratio in ratios:
-        factor = round(min(ratio, 1 << 20))
-        if factor >= 1 and abs(sizes[1] * factor - sizes[0]) < _ROUNDING_PIXELS * factor + (factor == 1):
+        factor = round(min(ratio, 2 * _COARSEST_FACTOR))
+        if 1 <= factor <= _COARSEST_FACTOR and abs(sizes[1] * factor - sizes[0]) < _ROUNDING_PIXELS * factor + (
+            factor == 1
+        ):
             return factor
     return 0

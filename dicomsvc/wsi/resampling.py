@@ -43,7 +43,7 @@ class Plane:
     that the slide has, of whatever kind.
 
     Levels are taken to begin at the same corner of the slide: many writers give all of them one origin for the centre
-    of the first pixel (PS3.3 C.8.12.2), which cannot be true of pixels that differ in size.
+    of the first pixel (PS3.3 C.8.12.4), which cannot be true of pixels that differ in size.
 
     Raises
     ------
