@@ -45,6 +45,14 @@ def deliver(connection: Connection, uid: str, kind: str, priority: Priority) -> 
     return task.defer(uid=uid)
 
 
+def reprioritise(connection: Connection, delivery: int, priority: Priority) -> None:
+    """Give a delivery that waits another place in the queue."""
+    connection.execute(
+        text("UPDATE procrastinate_jobs SET priority = :priority WHERE id = :id AND status = 'todo'"),
+        {"priority": _PRIORITIES[priority], "id": delivery},
+    )
+
+
 def recall(connection: Connection, delivery: int | None) -> bool:
     """Take a delivery back, or ask the worker that has it to stop; return whether no worker has it."""
     if delivery is None:

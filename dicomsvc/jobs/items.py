@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -112,6 +112,8 @@ class WorkItem:
         state = "FAILED" if self.failed else str(self.state)
         done, total, text = self.progress.done, self.progress.total, self.progress.text
         share = f" {100 * done // total} % {text}".rstrip() if total and not self.final else ""
+        left = self.time_left_seconds()
+        share += "" if left is None else f", {timedelta(seconds=round(left))} left"
         why = f": {self.error}" if self.failed else ""
         summary = f": {self.outputs['summary']}" if "summary" in self.outputs else ""
         return f"{self.uid}  {self.kind}  {state}{share}{why}{summary}"

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, Row, func, select, update
 
 from dicomsvc.errors import NotFound, TooLarge
 from dicomsvc.jobs.cancellation import with_cancellation
-from dicomsvc.jobs.delivery import deliver
+from dicomsvc.jobs.delivery import deliver, reprioritise
 from dicomsvc.jobs.items import OUTSIDE, Priority, State
 from dicomsvc.jobs.table import work_item
 from dicomsvc.jobs.transitions import Attributes, Status, judge_change, judge_update, lacking, tag_of
@@ -89,9 +89,8 @@ class Steps:
             if row.kind != OUTSIDE and not _STEERING.isdisjoint(attributes):
                 return Verdict(Status.ALREADY_IN_PROGRESS, f"{_OURS}; cancel it and make another one")
             connection.execute(update(work_item).where(_c.uid == uid).values(**_updates(row, attributes)))
-            if row.kind != OUTSIDE and row.delivery is None and _value(attributes, _READINESS) == "READY":
-                delivery = deliver(connection, uid, row.kind, Priority(row.priority))
-                connection.execute(update(work_item).where(_c.uid == uid).values(delivery=delivery))
+            if row.kind != OUTSIDE:
+                _queue(connection, row, attributes)
         return _DONE
 
 
@@ -122,6 +121,16 @@ def _changes(row: "Row[Any]", wanted: State, transaction_uid: str) -> dict[str, 
     if wanted is State.CANCELED:
         changes["attributes"] = with_cancellation(row.attributes, None)
     return changes | {"ended": _now}
+
+
+def _queue(connection: Connection, row: "Row[Any]", attributes: Attributes) -> None:
+    """Bring the queue up to date with an update of our own work."""
+    priority = Priority(_value(attributes, _PRIORITY) or row.priority)
+    if row.delivery is not None:
+        reprioritise(connection, row.delivery, priority)
+    elif _value(attributes, _READINESS) == "READY":
+        delivery = deliver(connection, row.uid, row.kind, priority)
+        connection.execute(update(work_item).where(_c.uid == row.uid).values(delivery=delivery))
 
 
 def _updates(row: "Row[Any]", attributes: Attributes) -> dict[str, object]:

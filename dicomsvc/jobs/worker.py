@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -26,6 +27,7 @@ from dicomsvc.jobs.delivery import TASK, receiver, recover
 from dicomsvc.jobs.items import Handler, Progress, WorkItem
 from dicomsvc.jobs.pool import Children
 from dicomsvc.jobs.process import Listener, Outcome
+from dicomsvc.jobs.subscriptions import Subscriptions
 from dicomsvc.store import Store
 from dicomsvc.store.layout import Layout
 from dicomsvc.store.recovery import sweep
@@ -34,6 +36,7 @@ _log = logging.getLogger(__name__)
 _DATABASE_PAUSE_SECONDS = 2.0
 # New work items are announced; this is for those that wait for another attempt.
 _LOOK_EVERY_SECONDS = 1.0
+_FORGET_EVERY_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +190,12 @@ class Worker:
                     raise result
 
     async def _recover(self) -> None:
-        """Put work items of workers that are gone back into the queue, now and ever after."""
+        """Put work items of workers that are gone back into the queue, now and ever after; forget old events."""
+        forgotten = -_FORGET_EVERY_SECONDS
         while True:
+            if time.monotonic() - forgotten > _FORGET_EVERY_SECONDS:
+                forgotten = time.monotonic()
+                await asyncio.to_thread(Subscriptions(self._engine).forget)
             lost = await asyncio.to_thread(recover, self._engine, self._patience.stalled, self._attempts.settle)
             for uid in lost:
                 _log.warning("work item %s lost its worker", uid)

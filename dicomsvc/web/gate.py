@@ -88,7 +88,6 @@ class Gate:
 
     async def _serve_channel(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a WebSocket (RFC 6455): refused before it is accepted, closed when something goes wrong after."""
-        started = time.perf_counter()
         status = 101
         accepted = False
 
@@ -110,7 +109,8 @@ class Gate:
             _log.exception("a WebSocket of %s failed", _group(scope["path"]))
             await _refuse_channel(scope, send, status, *_surprise(), accepted=accepted)
         finally:
-            self._traffic.count(_group(scope["path"]), status, started)
+            # How long it was open says nothing of how long answers take.
+            self._traffic.count(_group(scope["path"]), status, time.perf_counter())
 
     def _require_known_page(self, headers: Mapping[bytes, bytes]) -> None:
         """Raise `NotAllowed` for a page of another origin: browsers let any page open a WebSocket (RFC 6455 10.2)."""

@@ -1,6 +1,7 @@
 """The worklist service (PS3.18 11) over a real database: states, locks, searches, statuses and Warnings."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from dicomsvc.jobs import Jobs, State
 from dicomsvc.store import Store
+from tests.conftest import REPOSITORY
 from tests.instances import wsi_dataset
 from tests.integration.dicomweb_client import keep, new_store
 from tests.integration.ups_client import (
@@ -403,6 +405,15 @@ def test_the_code_of_a_model_makes_work_of_our_own(ups: Ups, kept: Store) -> Non
     assert value(ups.get(uid), "ScheduledProcessingParametersSequence", "TextValue") == "3"
 
 
+def test_the_documented_request_makes_an_analysis(ups: Ups, kept: Store) -> None:
+    page = (REPOSITORY / "docs" / "jobs.md").read_text(encoding="utf-8")
+    [body] = re.findall(r"workitems -d '(\[.*?\])'\n", page, re.DOTALL)
+    answer = ups.http.post(f"{ups.root}/workitems", content=body, headers=JSON)
+    assert answer.status_code == 201 and "Warning" not in answer.headers
+    made = Jobs(kept.engine).get(answer.headers["Location"].rpartition("/")[2])
+    assert (made.kind, made.inputs["model"], made.inputs["series_instance_uid"]) == ("analyze", "nuclei", "1.2.3.4")
+
+
 def test_nobody_claims_or_redirects_our_own_work(ups: Ups) -> None:
     uid = ups.create(analysis())
     claimed = ups.state(uid, "IN PROGRESS")
@@ -434,3 +445,20 @@ def test_work_whose_input_is_not_ready_waits_for_it(ups: Ups, kept: Store) -> No
     for _ in range(2):
         assert ups.update(uid, item(InputReadinessState="READY"), None).status_code == 200
         assert queued() == 1
+
+
+def test_an_update_of_the_priority_moves_our_own_work_in_the_queue(ups: Ups, kept: Store) -> None:
+    uid = ups.create(analysis())
+    assert ups.update(uid, item(ScheduledProcedureStepPriority="HIGH"), None).status_code == 200
+    with kept.engine.connect() as connection:
+        statement = "SELECT priority FROM procrastinate_jobs WHERE args->>'uid' = %(uid)s"
+        assert connection.exec_driver_sql(statement, {"uid": uid}).scalar_one() == 1
+    assert value(ups.get(uid), "ScheduledProcedureStepPriority") == "HIGH"
+
+
+def test_attributes_do_not_grow_without_end(ups: Ups) -> None:
+    uid = ups.create(step())
+    for number in range(4):
+        grown = {f"0099100{number}": {"vr": "UT", "Value": ["x" * 400_000]}}
+        status = ups.update(uid, grown, None).status_code
+    assert status == 413

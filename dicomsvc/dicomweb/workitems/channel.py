@@ -23,7 +23,6 @@ from dicomsvc.store.query.values import Texts
 
 _log = logging.getLogger(__name__)
 _LOOK_EVERY_SECONDS: Final = 0.5
-_FORGET_EVERY_LOOKS: Final = 7200
 _MOST_CHANNELS: Final = 256
 _TRY_AGAIN_LATER: Final = 1013
 _POLICY_VIOLATION: Final = 1008
@@ -59,14 +58,10 @@ class Channels:
     async def _serve(self, websocket: WebSocket, aet: str) -> None:
         gone = asyncio.create_task(_until_gone(websocket))
         position: int | None = None
-        looks = 0
         try:
             while not gone.done():
                 try:
                     position = await self._send_news(websocket, aet, position)
-                    if looks % _FORGET_EVERY_LOOKS == 0:
-                        await run_in_threadpool(self._subscriptions.forget)
-                    looks += 1
                 except OutOfResources:
                     _log.warning("an event channel waits for the database")
                 await asyncio.wait([gone], timeout=_LOOK_EVERY_SECONDS)
