@@ -39,3 +39,9 @@ def test_what_is_unknown_is_answered_with_what_is_known() -> None:
     assert fields.number("a") == 1
     with pytest.raises(InvalidModel, match="x\\.toml:2: b is not known here; known are a"):
         fields.done()
+
+
+def test_the_page_tells_what_each_kind_becomes() -> None:
+    for name, kind in reference_document()["kinds"].items():
+        row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{name}` | `"))
+        assert row.split("|")[-2].strip() == ", ".join(kind["objects"])
