@@ -43,11 +43,10 @@ class TissueMask:
     def touches(self, area: Rectangle) -> bool:
         """Whether there is tissue in a rectangle of slide pixels."""
         rows, columns = self.mask.shape
-        left, right = (int(np.clip(x // self.step[0], 0, columns)) for x in (area.x, area.right))
-        top, bottom = (int(np.clip(y // self.step[1], 0, rows)) for y in (area.y, area.bottom))
-        # The mask pixel that an end lies in counts, unless it lies on its border.
-        right = min(columns, right + (right * self.step[0] < area.right))
-        bottom = min(rows, bottom + (bottom * self.step[1] < area.bottom))
+        left = min(max(math.floor(area.x / self.step[0]), 0), columns)
+        top = min(max(math.floor(area.y / self.step[1]), 0), rows)
+        right = min(max(math.ceil(area.right / self.step[0]), 0), columns)
+        bottom = min(max(math.ceil(area.bottom / self.step[1]), 0), rows)
         sums = self._sums
         return bool(sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left] > 0)
 

@@ -101,6 +101,7 @@ def test_spacing_that_differs_by_less_than_scanners_do_is_taken_as_it_is() -> No
     assert make_grid(100, 100, (1.3, 1.3), 0.25).scale == (5.25, 5.25)
 
 
+@settings(deadline=None)
 @given(st.floats(0.05, 20), st.floats(0.05, 100))
 def test_the_scale_is_within_a_percent_of_what_was_asked(slide_mpp: float, mpp: float) -> None:
     grid = make_grid(10000, 10000, (slide_mpp, slide_mpp), mpp)
@@ -108,6 +109,7 @@ def test_the_scale_is_within_a_percent_of_what_was_asked(slide_mpp: float, mpp: 
     assert min(grid.step[0].denominator, grid.step[0].numerator) <= 51
 
 
+@settings(deadline=None)
 @given(st.integers(-50, 5000), st.integers(1, 900), st.sampled_from([0.25, 0.2273, 1.3]))
 def test_a_rectangle_that_goes_to_the_plane_and_back_holds_itself(x: int, width: int, slide_mpp: float) -> None:
     grid = make_grid(5000, 5000, (slide_mpp, slide_mpp), 0.5)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dicomsvc.wsi.plan import Rectangle, make_plan
@@ -118,6 +118,8 @@ def test_otsu_splits_between_two_classes() -> None:
 MASK = np.random.default_rng(3).random((40, 50)) < 0.02
 
 
+@settings(max_examples=400, deadline=None)
+@example(52, 0, 1, 22)
 @given(st.integers(-60, 560), st.integers(-60, 460), st.integers(1, 90), st.integers(1, 90))
 def test_a_rectangle_touches_tissue_when_one_of_its_pixels_lies_in_it(x: int, y: int, width: int, height: int) -> None:
     tissue = TissueMask(MASK, (10.4, 10.6), (0.5, 0.5))
