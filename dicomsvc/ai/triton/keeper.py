@@ -27,6 +27,7 @@ _SHORTEST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _HEALTHY_SECONDS: Final = 60.0
 _FAR_ABOVE: Final = 1.25
+_TIDY_SECONDS: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -161,7 +162,9 @@ class Keeper:
                 watch.check(self._enabled())
                 self.status.heals = healed_before + watch.heals
                 self.status.models = dict(watch.states)
-                self._bound_memory(server, idle=watch.idle)
+                self._bound_memory(server, idle=watch.idle_seconds > 0)
+                if watch.heals and watch.idle_seconds > _TIDY_SECONDS:
+                    raise RestartNeeded("it is idle, and processes that died of models it has healed are still there")
                 next_check = time.monotonic() + _CHECK_SECONDS
                 tell()
             stop.wait(_LOOK_SECONDS)

@@ -57,7 +57,7 @@ class Watch:
     stubs: Callable[[str], list[psutil.Process]] | None = None
     owned: bool = True
     heals: int = 0
-    idle: bool = True
+    idle_since: float | None = field(default_factory=time.monotonic)
     states: Mapping[str, str] = field(default_factory=dict)
     _health: dict[tuple[str, int], _Health] = field(default_factory=dict)
     _retries: dict[str, _Retry] = field(default_factory=dict)
@@ -121,16 +121,26 @@ class Watch:
     def _count(self, ready: list[Served]) -> None:
         successes = self.control.successes()
         now = time.monotonic()
-        self.idle = True
+        busy = False
         keys = {(model.name, model.number) for model in ready}
         self._health = {key: health for key, health in self._health.items() if key in keys}
         for model in ready:
             key = (model.name, model.number)
             health = self._health.setdefault(key, _Health(answered=now, asked=now))
             if successes.get(key, 0) != health.successes:
-                self.idle = False
+                busy = True
                 health.successes = successes.get(key, 0)
                 self._answered(health)
+
+        if busy:
+            self.idle_since = None
+        elif self.idle_since is None:
+            self.idle_since = now
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long no model has been called, canaries apart."""
+        return 0.0 if self.idle_since is None else time.monotonic() - self.idle_since
 
     def _answered(self, health: _Health) -> None:
         health.answered = time.monotonic()
