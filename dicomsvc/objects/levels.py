@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicomsvc.errors import ModelFailure
-from dicomsvc.objects.encoding import FrameEncoder
+from dicomsvc.objects.encoding import FrameEncoder, has_values
 from dicomsvc.objects.part10 import Write
 from dicomsvc.objects.provenance import Identity
 from dicomsvc.objects.reduction import PyramidStream, Rows
@@ -75,13 +75,17 @@ def write_levels(
             writer = tiled_writer(target.write, header(target), encoder, grid, organisation, scratch)
             writers.append(stack.enter_context(writer))
 
+        empty = [[None] * grid_of(level, encoder.tile, 1).across for level in levels]
+
         def take(number: int, row: int, rows: Rows, reduced: bool) -> None:
             for channel, strip in enumerate(pixels.shown(rows, reduced)):
-                writers[number].add(channel, row, encoder.encode(strip, reduced=reduced))
+                frames = encoder.encode(strip, reduced=reduced) if has_values(strip) else empty[number]
+                writers[number].add(channel, row, frames)
 
         stream = PyramidStream(levels, encoder.tile[0], take)
+        nothing = np.zeros(_shape(0, levels[0], pixels), pixels.dtype)
         for row in range(-(-levels[0].rows // encoder.tile[0])):
-            stream.push(_strip(strips, row, levels[0], pixels), pixels.averaged)
+            stream.push(_strip(strips(row), row, levels[0], pixels, nothing), pixels.averaged)
         for writer in writers:
             writer.finish()
 
@@ -91,13 +95,16 @@ def grid_of(level: SourceLevel, tile: tuple[int, int], channels: int) -> Grid:
     return Grid(-(-level.columns // tile[1]), -(-level.rows // tile[0]), channels)
 
 
-def _strip(strips: Strips, row: int, level: SourceLevel, pixels: Pixels) -> Rows:
+def _shape(row: int, level: SourceLevel, pixels: Pixels) -> tuple[int, ...]:
     rows = min(pixels.encoder.tile[0], level.rows - row * pixels.encoder.tile[0])
-    shape: tuple[int, ...] = (pixels.channels, rows, level.columns)
-    shape = (*shape, pixels.samples) if pixels.samples > 1 else shape
-    strip = strips(row)
+    shape = (pixels.channels, rows, level.columns)
+    return (*shape, pixels.samples) if pixels.samples > 1 else shape
+
+
+def _strip(strip: Rows | None, row: int, level: SourceLevel, pixels: Pixels, nothing: Rows) -> Rows:
+    shape = _shape(row, level, pixels)
     if strip is None:
-        return np.zeros(shape, pixels.dtype)
+        return nothing[:, : shape[1]]
     if strip.shape != shape:
         raise ModelFailure(f"row {row} of tiles has the shape {strip.shape}, not {shape}")
     return checked_numbers(strip)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicomsvc.errors import ModelFailure
-from dicomsvc.objects.encoding import BitEncoder, ByteEncoder, FrameEncoder, JpegLsEncoder
+from dicomsvc.objects.encoding import BitEncoder, ByteEncoder, FrameEncoder, JpegLsEncoder, has_values
 from dicomsvc.objects.levels import Pixels, Strips, Target, checked_numbers, grid_of, write_levels
 from dicomsvc.objects.part10 import Write, header
 from dicomsvc.objects.provenance import FindingClass, Identity, Provenance
@@ -202,9 +202,12 @@ def _shares(rows: Rows, kind: SegmentationKind) -> Rows:
     """Return shares of 255."""
     if kind is SegmentationKind.FRACTIONAL:
         return _fractions(rows)
+    masks = _values(rows, SegmentationKind.BINARY).view(np.uint8)
+    if not has_values(masks):
+        return masks
     shares = np.empty(rows.shape, np.uint8)
-    for channel, mask in enumerate(_values(rows, SegmentationKind.BINARY)):
-        cv2.compare(mask.view(np.uint8), 0, cv2.CMP_NE, dst=shares[channel])  # type: ignore[call-overload]
+    for channel, mask in enumerate(masks):
+        cv2.compare(mask, 0, cv2.CMP_NE, dst=shares[channel])  # type: ignore[call-overload]
     return shares
 
 
@@ -214,10 +217,18 @@ def _shown(rows: Rows, reduced: bool, kind: SegmentationKind) -> Rows:
 
 def _labels(rows: Rows, reduced: bool) -> Rows:
     """Return the number of the class with the largest share, the first of equals, where that is half or more."""
-    shares = rows if reduced else _shares(rows, SegmentationKind.LABELMAP)
-    labels: npt.NDArray[np.uint8] = (shares.argmax(axis=0) + 1).astype(np.uint8)
-    labels[shares.max(axis=0) < _HALF] = 0
-    return labels[np.newaxis]
+    labels = np.zeros((1, *rows.shape[1:]), np.uint8)
+    if not has_values(rows):
+        return labels
+    if not reduced:
+        for number in range(len(rows), 0, -1):
+            np.copyto(labels[0], number, where=rows[number - 1] != 0)
+        return labels
+    best = np.full(rows.shape[1:], _HALF - 1, np.uint8)
+    for number, shares in enumerate(rows, 1):
+        np.copyto(labels[0], number, where=shares > best)
+        np.maximum(best, shares, out=best)
+    return labels
 
 
 def _header(
