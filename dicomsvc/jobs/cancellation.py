@@ -2,10 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
-
-from pydicom.sr.codedict import codes
-from pydicom.sr.coding import Code
+from typing import Any, Final, NamedTuple, Protocol
 
 from dicomsvc.jobs.transitions import Attributes, tag_of
 
@@ -13,8 +10,28 @@ _INFORMATION: Final = tag_of("ProcedureStepProgressInformationSequence")
 _AT: Final = tag_of("ProcedureStepCancellationDateTime")
 _REASON: Final = tag_of("ReasonForCancellation")
 _CODE: Final = tag_of("ProcedureStepDiscontinuationReasonCodeSequence")
-DISCONTINUED: Final = codes.cid9300.DiscontinuedForUnspecifiedReason
-LACKING_RESOURCES: Final = codes.cid9300.ResourceInadequate
+
+
+class CodedConcept(Protocol):
+    """A code as pydicom and highdicom have it, too."""
+
+    @property
+    def value(self) -> str: ...
+    @property
+    def scheme_designator(self) -> str: ...
+    @property
+    def meaning(self) -> str: ...
+
+
+class _Code(NamedTuple):
+    value: str
+    scheme_designator: str
+    meaning: str
+
+
+# Of CID 9300. Typed, and compared with pydicom's tables in a test, since these take every command a fifth of a second.
+DISCONTINUED: Final = _Code("110513", "DCM", "Discontinued for unspecified reason")
+LACKING_RESOURCES: Final = _Code("110527", "DCM", "Resource inadequate")
 
 
 def date_time(at: datetime) -> str:
@@ -22,7 +39,7 @@ def date_time(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y%m%d%H%M%S.%f+0000")
 
 
-def code_item(code: Code) -> dict[str, Any]:
+def code_item(code: CodedConcept) -> dict[str, Any]:
     """Return a code as an item of a code sequence (PS3.3 8.8); a value too long for SH is a long code value."""
     tag, vr = ("CodeValue", "SH") if len(code.value) <= 16 else ("LongCodeValue", "UC")
     return {
@@ -33,7 +50,7 @@ def code_item(code: Code) -> dict[str, Any]:
 
 
 def cancellation_elements(
-    at: datetime, request: Attributes | None, reason: str | None = None, code: Code = DISCONTINUED
+    at: datetime, request: Attributes | None, reason: str | None = None, code: CodedConcept = DISCONTINUED
 ) -> dict[str, Any]:
     """Return the elements of a cancellation; what the ``request`` said goes before ``reason`` and ``code``."""
     said = {tag: request[tag] for tag in (_REASON, _CODE) if request and request.get(tag, {}).get("Value")}

@@ -11,6 +11,7 @@ from websockets.exceptions import InvalidStatus
 from dicomsvc.auth import hash_token
 from dicomsvc.config import AuthSettings
 from dicomsvc.jobs import Worker
+from dicomsvc.jobs.subscriptions import Subscriptions
 from dicomsvc.store import Store
 from tests.instances import wsi_dataset
 from tests.integration.dicomweb_client import keep, new_store
@@ -313,6 +314,18 @@ def test_a_channel_needs_the_same_authentication_as_everything_else(kept: Store)
         assert ups.subscribe(GLOBAL, "ANNA").status_code == 401
         with ups.channel("ANNA", additional_headers={"Authorization": "Bearer secret"}) as channel:
             assert channel.is_silent(0.6)
+
+
+def test_events_that_nobody_fetched_are_forgotten_after_a_week(ups: Ups, kept: Store) -> None:
+    old, new = ups.create(step()), ups.create(step())
+    for uid in (old, new):
+        ups.subscribe(uid, "SLEEPER")
+    with kept.engine.begin() as connection:
+        statement = "UPDATE work_item_event SET at = at - interval '8 days' WHERE uid = %(uid)s"
+        assert connection.exec_driver_sql(statement, {"uid": old}).rowcount > 0
+    Subscriptions(kept.engine).forget()
+    with ups.channel("SLEEPER") as channel:
+        assert value(channel.next(), "AffectedSOPInstanceUID") == new
 
 
 def test_the_transaction_uid_is_in_no_event(ups: Ups) -> None:

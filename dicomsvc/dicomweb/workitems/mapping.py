@@ -29,6 +29,7 @@ from dicomsvc.jobs import State, WorkItem
 from dicomsvc.jobs.cancellation import (
     DISCONTINUED,
     LACKING_RESOURCES,
+    CodedConcept,
     cancellation_elements,
     code_item,
     date_time,
@@ -219,10 +220,9 @@ def _progress(item: WorkItem) -> dict[str, Any]:
     return extra | elements(ProcedureStepProgressInformationSequence=progress)
 
 
-def why_ended(error_kind: str | None) -> Code:
+def why_ended(error_kind: str | None) -> CodedConcept:
     """Return the code for the end of a work item that failed with such an error, or was cancelled."""
-    code: Code = LACKING_RESOURCES if error_kind == "OutOfResources" else DISCONTINUED
-    return code
+    return LACKING_RESOURCES if error_kind == "OutOfResources" else DISCONTINUED
 
 
 def _performed(item: WorkItem, around: Surroundings, document: Attributes) -> dict[str, Any]:

@@ -2,8 +2,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pydicom.sr.codedict import codes
 
-from dicomsvc.jobs.cancellation import with_cancellation
+from dicomsvc.jobs.cancellation import DISCONTINUED, LACKING_RESOURCES, with_cancellation
 from dicomsvc.jobs.items import Priority, Progress, State, WorkItem
 from dicomsvc.jobs.transitions import Status, judge_change, judge_update, lacking, tag_of
 
@@ -79,6 +80,11 @@ def test_what_a_performer_said_of_a_cancellation_stays() -> None:
     request = {reason: {"vr": "LT", "Value": ["asked for"]}}
     assert with_cancellation(said, request)[sequence]["Value"][0][reason]["Value"] == ["out of focus"]
     assert with_cancellation({}, request)[sequence]["Value"][0][reason]["Value"] == ["asked for"]
+
+
+def test_codes_are_those_of_the_standard_s_table() -> None:
+    assert tuple(DISCONTINUED) == tuple(codes.cid9300.DiscontinuedForUnspecifiedReason)[:3]
+    assert tuple(LACKING_RESOURCES) == tuple(codes.cid9300.ResourceInadequate)[:3]
 
 
 def test_the_time_left_is_reckoned_from_where_the_attempt_began() -> None:
