@@ -130,13 +130,14 @@ class Catalogue:
         return models[name]
 
     def enabled(self) -> Sequence[str]:
-        """Return the names of the models that can be called, having staged them if anything has changed."""
-        state = self._state.read()
-        models = self._models(state)
-        usable = [model for model in models if model.enabled and model.problem is None]
-        if (state, usable) != self._staged:
-            self._stage(state, usable)
-        return [model.name for model in usable]
+        """Return the names of the models that the server is to have, having staged them if anything has changed.
+
+        A model whose staged files have changed is left out once: the server lets it go, and loads it anew when asked
+        again. So weights never differ from the manifest that tells of them.
+        """
+        state, usable = self._usable()
+        changed = self._stage(state, usable) if (state, usable) != self._staged else []
+        return [model.name for model in usable if model.name not in changed]
 
     def stage(self) -> Path:
         """Bring the folder that our own Triton runs on up to date, and return it.
@@ -146,8 +147,7 @@ class Catalogue:
         OutOfResources
             When it cannot be written.
         """
-        self._staged = None
-        self.enabled()
+        self._stage(*self._usable())
         return self._repository
 
     def add(self, folder: Path, *, trust_code: bool = False) -> Model:
@@ -254,11 +254,16 @@ class Catalogue:
             self._read[folder] = (signature, read)
         return read
 
-    def _stage(self, state: CatalogueState, models: Sequence[Model]) -> None:
+    def _usable(self) -> tuple[CatalogueState, list[Model]]:
+        state = self._state.read()
+        return state, [model for model in self._models(state) if model.enabled and model.problem is None]
+
+    def _stage(self, state: CatalogueState, models: list[Model]) -> list[str]:
         folders = [(model.folder, model.versions) for model in models]
         with self._state.lock():
-            stage_models(self._repository, folders, state.trusted, self._instances)
-        self._staged = (state, list(models))
+            changed = stage_models(self._repository, folders, state.trusted, self._instances)
+        self._staged = (state, models)
+        return changed
 
 
 def _signature(folder: Path) -> Iterator[tuple[str, int, int, int]]:

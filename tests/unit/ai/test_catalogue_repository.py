@@ -215,6 +215,19 @@ def test_staging_touches_only_what_has_changed(catalogue: Catalogue) -> None:
     assert not (repository / "stranger").exists()
 
 
+def test_a_model_that_changed_on_disk_is_let_go_once_and_loaded_anew(settings: Settings, tmp_path: Path) -> None:
+    models = Path(shutil.copytree(MODELS, tmp_path / "models"))
+    keeper = Catalogue(Settings(data=settings.data, triton=TritonSettings(models=models)))
+    keeper.stage()
+    assert "tissue" in keeper.enabled()
+    config = models / "tissue" / "config.pbtxt"
+    config.write_text(config.read_text(encoding="utf-8").replace("max_batch_size: 16", "max_batch_size: 4"))
+    assert keeper.enabled() == ["nuclei"]
+    assert keeper.enabled() == ["nuclei", "tissue"]
+    assert "max_batch_size: 4" in (keeper.stage() / "tissue" / "config.pbtxt").read_text(encoding="utf-8")
+    assert keeper.enabled() == ["nuclei", "tissue"]
+
+
 def test_a_damaged_state_is_told_and_not_guessed(catalogue: Catalogue, settings: Settings) -> None:
     catalogue.set_enabled("tissue", False)
     (settings.data / "models" / "catalogue.json").write_text('{"disabled": 3}', encoding="utf-8")
