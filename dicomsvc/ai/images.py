@@ -22,6 +22,7 @@ from dicomsvc.ai.statistics import compute, tissue_pixels
 from dicomsvc.ai.tensors import image_tensor
 from dicomsvc.errors import ServerUnavailable, UnfitSlide
 from dicomsvc.wsi.plan import Grid, Rectangle, Tile, TilePlan, make_grid, make_plan
+from dicomsvc.wsi.stain import apply_steps, fit_steps
 
 Picture = npt.NDArray[np.uint8]
 _CHUNK_TILES: Final = 4
@@ -68,11 +69,7 @@ def analyse_picture(
     plan = make_plan(columns, rows, (mpp, mpp), spec.mpp, spec.tile_size, spec.overlap, chunk_tiles=_CHUNK_TILES)
     grid = make_grid(columns, rows, (mpp, mpp), spec.mpp)
     plane = to_plane(picture, grid)
-    source = TileSource(
-        lambda area: mirrored(plane, area),
-        _preparation(manifest, plane),
-        compute(spec.statistics, tissue_pixels(plane)),
-    )
+    source = _source(manifest, plane)
     decode = InsideDecoder(decoder(manifest, mpp=mpp * float(grid.step[0])), manifest, plan)
     patience = _Patience(patience_seconds, lambda done: tell(done, plan.tiles))
     loop = TileLoop(manifest, backend, source, decode, threads=threads, tell=patience.hear)
@@ -169,11 +166,18 @@ def _check(manifest: Manifest, mpp: float) -> None:
         raise UnfitSlide(f"{manifest.name} is for channels {', '.join(spec.channels)}, not for pictures in colour")
 
 
-def _preparation(manifest: Manifest, plane: Picture) -> Callable[[npt.NDArray[Any]], Tensor]:
+def _source(manifest: Manifest, plane: Picture) -> TileSource:
+    """Return tiles that are prepared as those of a slide are, the picture taking the slide's part."""
     spec = manifest.input
-    if spec.steps:
-        raise UnfitSlide(f"{manifest.name} has preprocessing steps, which plain pictures do not get")
-    return lambda pixels: image_tensor(pixels, spec)
+    sample = tissue_pixels(plane)
+    steps = fit_steps([(step.name, step.settings) for step in spec.steps], sample)
+    if steps and len(sample):
+        sample = apply_steps(sample[np.newaxis], steps)[0]
+
+    def prepare(pixels: npt.NDArray[Any]) -> Tensor:
+        return image_tensor(apply_steps(pixels, steps), spec)
+
+    return TileSource(lambda area: mirrored(plane, area), prepare, compute(spec.statistics, sample))
 
 
 def _whole(chunks: list[ChunkFindings]) -> dict[str, Raster]:

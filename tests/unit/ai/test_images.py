@@ -1,6 +1,7 @@
 """Plain pictures through a model: reading them, resampling, places in the answer."""
 
 import contextlib
+import dataclasses
 import json
 import struct
 import zlib
@@ -12,11 +13,13 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dicomsvc.ai.catalogue.manifest import OutputKind, Stain
+from dicomsvc.ai.catalogue.manifest import OutputKind, Stain, Step
 from dicomsvc.ai.images import analyse_picture, class_picture, describe, mirrored, to_plane
 from dicomsvc.ai.pictures import read_picture
+from dicomsvc.ai.statistics import tissue_pixels
 from dicomsvc.errors import NotFound, NotParseable, ServerUnavailable, TooLarge, UnfitSlide
 from dicomsvc.wsi.plan import Grid, Rectangle, make_grid
+from dicomsvc.wsi.stain import apply_steps, fit_steps
 from tests.unit.ai.made_models import made_manifest
 
 
@@ -115,6 +118,22 @@ def test_every_kind_of_model_takes_pictures(kind):
         assert np.array_equal(class_picture(found), 255 - picture)
     if kind is OutputKind.MAP:
         assert describe(found, manifest)["map"]["mean"] == pytest.approx(255 - picture.mean(), abs=0.01)
+
+
+def test_preprocessing_steps_are_fitted_to_the_picture():
+    manifest = made_manifest(OutputKind.IMAGE, tile_size=128, overlap=16)
+    steps = (Step("reinhard"),)
+    stepped = dataclasses.replace(manifest, input=dataclasses.replace(manifest.input, steps=steps))
+    rng = np.random.default_rng(5)
+    picture = np.clip(rng.normal((90, 60, 140), 25, (150, 150, 3)), 0, 200).astype(np.uint8)
+    backend = Darkness(OutputKind.IMAGE)
+    plain, changed = (class_picture(analyse_picture(picture, 0.5, each, backend)) for each in (manifest, stepped))
+    fitted = fit_steps([("reinhard", {})], tissue_pixels(picture))
+    assert np.array_equal(plain, 255 - picture)
+    assert np.abs(changed.astype(int) - (255 - apply_steps(picture, fitted))).max() <= 1
+    assert not np.array_equal(plain, changed)
+    white = np.full((50, 50, 3), 255, np.uint8)
+    assert class_picture(analyse_picture(white, 0.5, stepped, backend)).max() <= 5
 
 
 def test_a_picture_that_the_model_is_not_made_for_is_refused():
