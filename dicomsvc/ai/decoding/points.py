@@ -53,17 +53,19 @@ class PointDecoder:
     def _peaks(self, heat: Floats, distance: float) -> npt.NDArray[np.intp]:
         """Return (column, row) of local maxima above the threshold, the higher one where two are too near."""
         highest = cv2.dilate(heat, np.ones((3, 3), np.uint8))
-        rows, columns = np.nonzero((heat >= highest) & (heat >= np.float32(self.settings["threshold"])))
-        at = np.stack([columns, rows], axis=1)
+        peak = (heat >= highest) & (heat >= np.float32(self.settings["threshold"]))
+        # Neighbours of equal height are one peak: the pixel of it that comes first.
+        _, labels = cv2.connectedComponents(peak.astype(np.uint8), connectivity=8)
+        pixels = np.flatnonzero(labels)
+        _, first = np.unique(labels.ravel()[pixels], return_index=True)
+        rows, columns = np.divmod(pixels[first], heat.shape[1])
         order = np.lexsort((columns, rows, -heat[rows, columns]))
-        at = at[order]
+        at = np.stack([columns, rows], axis=1)[order]
         if len(at) < 2:
             return at
-        # Neighbours of equal height are one peak, whatever the distance asked for.
-        pairs = cKDTree(at).query_pairs(max(distance, 1.5), output_type="ndarray")
-        pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-        kept = np.ones(len(at), np.bool_)
-        for higher, lower in pairs.tolist():
-            if kept[higher]:
-                kept[lower] = False
+        tree, kept, near = cKDTree(at), [], np.zeros(len(at), np.bool_)
+        for number in range(len(at)):
+            if not near[number]:
+                kept.append(number)
+                near[tree.query_ball_point(at[number], distance)] = True
         return at[kept]

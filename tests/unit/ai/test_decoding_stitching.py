@@ -305,6 +305,28 @@ def test_two_peaks_too_near_are_the_higher_one():
         assert sorted(map(tuple, found.centroids.tolist())) == expected
 
 
+@pytest.mark.parametrize("distance", [0, 3, 200])
+def test_a_flat_heat_map_is_one_peak(distance):
+    tile = make_plan(256, 256, (0.5, 0.5), 0.5, 256, 0).chunks[0].tiles[0]
+    manifest = made_manifest(OutputKind.POINTS, tile_size=256, overlap=0, min_distance_um=distance)
+    heat = np.full((256, 256, 1), 200, np.uint8)
+    found = decoder(manifest).decode({"HEAT": heat}, np.zeros((256, 256, 3)), tile, (1.0, 1.0)).instances
+    assert len(found) == 1
+
+
+def test_noise_ends_soon_and_keeps_the_distance():
+    tile = make_plan(1024, 1024, (0.5, 0.5), 0.5, 1024, 0).chunks[0].tiles[0]
+    heat = np.random.default_rng(1).random((1024, 1024, 1)).astype(np.float32)
+    manifest = made_manifest(OutputKind.POINTS, tile_size=1024, overlap=0, min_distance_um=10)
+    found = decoder(manifest).decode({"HEAT": heat}, np.zeros((1024, 1024, 3)), tile, (1.0, 1.0)).instances
+    assert len(found) > 1000
+    assert not cKDTree(found.centroids).query_pairs(20)
+    manifest = made_manifest(OutputKind.INSTANCES, tile_size=1024, overlap=0, min_area_um2=0)
+    pixels = np.zeros((1024, 1024, 3), np.uint8)
+    found = decoder(manifest).decode({"MASK": heat}, pixels, tile, (1.0, 1.0)).instances
+    assert all(np.isfinite(values).all() for values in found.measurements.values())
+
+
 def test_saved_chunks_are_the_same_when_loaded(tmp_path, crop):
     manifest = made_manifest(OutputKind.INSTANCES, tile_size=300, overlap=40)
     plan = make_plan(700, 600, (0.5, 0.5), 0.5, 300, 40, chunk_tiles=1)
