@@ -177,6 +177,16 @@ def test_a_slide_that_is_too_coarse_fails_with_both_resolutions(in_process: Stor
     fails(in_process, work_on(in_process, "nuclei", uids), UnfitSlide, r"0\.25.*slide has 2")
 
 
+def test_fluorescence_is_refused_by_a_model_for_stains(in_process: Store, tmp_path: Path) -> None:
+    pixels = np.zeros((1024, 1024, 3), np.uint8)
+    rows, columns = np.ogrid[:1024, :1024]
+    for row, column in np.random.default_rng(1).integers(20, 1000, (60, 2)):
+        pixels[(rows - row) ** 2 + (columns - column) ** 2 < 150] = (40, 60, 230)
+    path = tmp_path / "dark.tiff"
+    tifffile.imwrite(path, pixels, tile=(256, 256), compression="jpeg", photometric="rgb")
+    fails(in_process, work_on(in_process, "nuclei", put(in_process, path, 0.25)), UnfitSlide, "fluorescence")
+
+
 def test_a_slide_without_resolution_fails_and_says_what_to_do(in_process: Store) -> None:
     from tests.instances import part10, wsi_dataset
 

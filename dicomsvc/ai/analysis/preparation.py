@@ -12,7 +12,7 @@ import dicomsvc
 from dicomsvc.ai.analysis.checkpoint import Checkpoint
 from dicomsvc.ai.analysis.request import AnalysisRequest
 from dicomsvc.ai.analysis.subject import Subject
-from dicomsvc.ai.catalogue.manifest import InputSpec, Manifest
+from dicomsvc.ai.catalogue.manifest import InputSpec, Manifest, Stain
 from dicomsvc.ai.inference.backend import Tensor
 from dicomsvc.ai.loop import TileSource
 from dicomsvc.ai.statistics import compute
@@ -57,7 +57,13 @@ def prepare(request: AnalysisRequest, manifest: Manifest, subject: Subject, chec
     """
     spec = manifest.input
     plane = Plane(subject.slide, spec.mpp, spec.channels, coarsest_mpp=max(spec.coarsest_mpp, spec.mpp))
-    tissue = detect_tissue(subject.slide) if spec.only_tissue else None
+    found = detect_tissue(subject.slide)
+    if found.dark != (spec.stain is Stain.FLUORESCENCE):
+        raise UnfitSlide(
+            f"{manifest.name} is for {spec.stain}; the slide is "
+            + ("dark, as fluorescence is" if found.dark else "bright, as stained slides are")
+        )
+    tissue = found if spec.only_tissue else None
     plan = _plan(request, manifest, subject, tissue)
     key = {
         "request": request.model_dump(mode="json"),
@@ -66,7 +72,7 @@ def prepare(request: AnalysisRequest, manifest: Manifest, subject: Subject, chec
         "software": dicomsvc.__version__,
         "plan": plan.digest(),
     }
-    numbers = checkpoint.agree(key, lambda: _numbers(spec, plane, tissue, subject))
+    numbers = checkpoint.agree(key, lambda: _numbers(spec, plane, found))
     created = datetime.fromisoformat(numbers["created"])
     source = TileSource(plane.read, _preparer(spec, numbers["steps"]), numbers["statistics"])
     return Preparation(request, manifest, subject, plane, plan, tissue, created, numbers, source, checkpoint)
@@ -96,10 +102,10 @@ def _plan(request: AnalysisRequest, manifest: Manifest, subject: Subject, tissue
     return plan
 
 
-def _numbers(spec: InputSpec, plane: Plane, tissue: TissueMask | None, subject: Subject) -> dict[str, Any]:
+def _numbers(spec: InputSpec, plane: Plane, tissue: TissueMask) -> dict[str, Any]:
     sample = np.empty((0, len(spec.channels)), np.uint8)
     if spec.steps or spec.statistics:
-        sample = sample_tissue(plane, tissue or detect_tissue(subject.slide), _SAMPLES)
+        sample = sample_tissue(plane, tissue, _SAMPLES)
     steps = fit_steps([(step.name, step.settings) for step in spec.steps], sample)
     if steps:
         sample = apply_steps(sample[None], steps)[0]
