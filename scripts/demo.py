@@ -1,7 +1,8 @@
 """The main job on a real slide, step by step: ``make demo``.
 
 Starts a service of its own with an empty store in ``demo/``, brings one slide in as a vendor file and a second one with
-C-STORE, asks for both over DICOMweb with the clients that others use, and writes pictures.
+C-STORE, asks for both over DICOMweb with the clients that others use, has models on Triton find tissue and nuclei on
+one, and writes pictures.
 """
 
 import json
@@ -13,6 +14,7 @@ import warnings
 from pathlib import Path
 from typing import Any, cast
 
+import httpx
 import numpy as np
 from dicomweb_client import DICOMwebClient
 from PIL import Image
@@ -76,13 +78,29 @@ def show_slide(client: DICOMwebClient, study_uid: str, name: str) -> None:
         console.print(f"  written: {path.relative_to(REPOSITORY)} ({picture.width} x {picture.height})")
 
 
+def show_analysis(url: str, study_uid: str, model: str, region: str | None) -> None:
+    """Run a model over the slide; draw what was stored over the slide, and print the report."""
+    [analysis] = run("analyze", study_uid, "--model", model, "--data", str(FOLDER / "data"))
+    outputs = analysis["outputs"]
+    console.print(
+        f"  {outputs['summary']}\n  {outputs['tiles']} tiles, {outputs['megapixels']:g} megapixels by "
+        f"{outputs['backend']} in {outputs['seconds']:g} s; {len(outputs['instances'])} objects stored"
+    )
+    root = f"{url}/api/analyses/{analysis['uid']}"
+    path = FOLDER / f"{model}-overlay.png"
+    picture = httpx.get(f"{root}/overlay.png", params={"region": region} if region else {}, timeout=60)
+    path.write_bytes(picture.raise_for_status().content)
+    console.print(f"  written: {path.relative_to(REPOSITORY)}\n")
+    console.print(httpx.get(f"{root}/report.txt").raise_for_status().text, markup=False, style="dim")
+
+
 def main() -> None:
     started = time.monotonic()
     # pydicom remarks on each bulk data element that metadata only points to, as it should.
     warnings.filterwarnings("ignore", message="No bulk data URI handler")
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
-    step("The service starts: its own PostgreSQL, HTTP, DICOM, a worker")
+    step("The service starts: its own PostgreSQL, HTTP, DICOM, a worker, Triton")
     service, url, dimse = start_service()
     try:
         console.print(f"  DICOMweb {url}/dicomweb   DICOM DICOMSVC@{dimse}")
@@ -107,6 +125,11 @@ def main() -> None:
         for study in studies:
             name = "first" if "DEMO-1" in study["00100020"]["Value"] else "second"
             show_slide(client, study["0020000D"]["Value"][0], name)
+
+        step("Two models look at the first slide, on Triton")
+        first = next(study for study in studies if "DEMO-1" in study["00100020"]["Value"])
+        for model, region in (("tissue", None), ("nuclei", "800,1200,768,512")):
+            show_analysis(url, first["0020000D"]["Value"][0], model, region)
 
         step("Every stored file still has the bytes it came with")
         console.print(f"  {run('verify', '--data', str(FOLDER / 'data'))['checked']} files verified")
