@@ -33,7 +33,7 @@ class Reducer:
         self._pending: Rows | None = None
 
     def push(self, rows: Rows) -> Rows | None:
-        """Take the next fine rows; return the coarse rows that are complete now."""
+        """Take the next fine rows, and keep none of their memory; return the coarse rows that are complete now."""
         self._seen += rows.shape[1]
         pending = rows if self._pending is None else np.concatenate((self._pending, rows), axis=1)
         bounds = self._row_bounds
@@ -42,12 +42,12 @@ class Reducer:
         else:
             stop = min(int(np.searchsorted(bounds, self._seen, side="right")) - 1, self._coarse[0])
         if stop <= self._done:
-            self._pending = pending
+            self._pending = pending.copy()
             return None
         first = self._seen - pending.shape[1]
         used = int(bounds[stop]) - first
         coarse = self._mean(pending[:, : max(used, 1)], bounds[self._done : stop + 1] - first)
-        self._pending = pending[:, used:] if used < pending.shape[1] else None
+        self._pending = pending[:, used:].copy() if used < pending.shape[1] else None
         self._done = stop
         return coarse
 
@@ -59,7 +59,7 @@ class Reducer:
         if None not in factors and block.dtype in (np.uint8, np.uint16, np.float32):
             reduced = np.empty(shape, block.dtype)
             for channel, pixels in enumerate(block):
-                reduced[channel] = _shrunk(pixels, (factors[0] or 1, factors[1] or 1), (shape[1], shape[2]))
+                _shrink(pixels, (factors[0] or 1, factors[1] or 1), reduced[channel])
             return reduced
         return _block_mean(block, bounds, self._column_bounds)
 
@@ -123,15 +123,14 @@ def _bounds(fine: int, coarse: int) -> tuple[npt.NDArray[np.int64], int | None]:
     return np.minimum(bounds, fine), factor
 
 
-def _shrunk(pixels: npt.NDArray[Any], factors: tuple[int, int], shape: tuple[int, int]) -> npt.NDArray[Any]:
+def _shrink(pixels: npt.NDArray[Any], factors: tuple[int, int], reduced: npt.NDArray[Any]) -> None:
     """Average blocks of ``factors`` (rows, columns); what the last ones lack is their own border."""
-    rows, columns = shape[0] * factors[0], shape[1] * factors[1]
+    rows, columns = reduced.shape[0] * factors[0], reduced.shape[1] * factors[1]
     pixels = pixels[:rows, :columns]
     missing = (rows - pixels.shape[0], columns - pixels.shape[1])
     if any(missing):
         pixels = cv2.copyMakeBorder(pixels, 0, missing[0], 0, missing[1], cv2.BORDER_REPLICATE)
-    reduced: npt.NDArray[Any] = cv2.resize(pixels, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
-    return reduced
+    cv2.resize(pixels, (reduced.shape[1], reduced.shape[0]), dst=reduced, interpolation=cv2.INTER_AREA)
 
 
 def _block_mean(block: Rows, row_bounds: npt.NDArray[np.int64], column_bounds: npt.NDArray[np.int64]) -> Rows:

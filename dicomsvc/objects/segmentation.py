@@ -139,12 +139,13 @@ def write_segmentation_pyramid(
     """
     labels = options.kind is SegmentationKind.LABELMAP
     stored = 1 if labels else len(classes)
+    room = np.empty((len(classes), options.tile_size, source.levels[targets[0].level].columns), np.uint8)
     pixels = Pixels(
         encoder=_encoder(options),
         channels=len(classes),
         stored_channels=stored,
         dtype=np.uint8,
-        averaged=partial(_shares, kind=options.kind),
+        averaged=partial(_shares, kind=options.kind, room=room),
         shown=_labels if labels else partial(_shown, kind=options.kind),
     )
     write_levels(
@@ -198,14 +199,14 @@ def _fractions(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return np.rint(values * np.float32(255)).astype(np.uint8)
 
 
-def _shares(rows: Rows, kind: SegmentationKind) -> Rows:
-    """Return shares of 255."""
+def _shares(rows: Rows, kind: SegmentationKind, room: Rows | None = None) -> Rows:
+    """Return shares of 255, in ``room`` where there is some: fresh memory for each row costs more than the work."""
     if kind is SegmentationKind.FRACTIONAL:
         return _fractions(rows)
     masks = _values(rows, SegmentationKind.BINARY).view(np.uint8)
     if not has_values(masks):
         return masks
-    shares = np.empty(rows.shape, np.uint8)
+    shares = np.empty(rows.shape, np.uint8) if room is None else room[:, : rows.shape[1]]
     for channel, mask in enumerate(masks):
         cv2.compare(mask, 0, cv2.CMP_NE, dst=shares[channel])  # type: ignore[call-overload]
     return shares
