@@ -166,11 +166,10 @@ def _digest(arrays: Mapping[str, Array]) -> bytes:
 
 def _write(file: Any, arrays: Mapping[str, Array]) -> None:
     """Write a zip of ``.npy`` members; class maps and pictures, which shrink well, compressed."""
-    with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
+    # Level 1: nearly four times faster than the usual 6; the files live only as long as the job.
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, array in arrays.items():
-            member = zipfile.ZipInfo(f"{name}.npy")
-            if name.startswith("raster.") and array.dtype == np.uint8:
-                # Level 1: eight times faster than the usual 6 on such data, and little larger.
-                member.compress_type, member._compresslevel = zipfile.ZIP_DEFLATED, 1  # type: ignore[attr-defined]
+            shrinks = name.startswith("raster.") and array.dtype == np.uint8
+            member = f"{name}.npy" if shrinks else zipfile.ZipInfo(f"{name}.npy")
             with archive.open(member, "w", force_zip64=True) as target:
                 np.lib.format.write_array(target, np.ascontiguousarray(array), allow_pickle=False)
