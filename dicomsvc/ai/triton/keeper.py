@@ -27,6 +27,7 @@ _SHORTEST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _HEALTHY_SECONDS: Final = 60.0
 _FAR_ABOVE: Final = 1.25
+_MEMORY_PAUSE_SECONDS: Final = 600.0
 _TIDY_SECONDS: Final = 60.0
 
 
@@ -72,6 +73,7 @@ class Keeper:
         self._models = models
         self._kept_by = kept_by
         self._told = ""
+        self._memory_restart: float | None = None
         self.status = KeeperStatus()
 
     def run(self, stop: Event, on_ready: Callable[[], None]) -> None:
@@ -179,10 +181,13 @@ class Keeper:
     def _bound_memory(self, server: Server, *, idle: bool) -> None:
         self.status.memory_bytes = server.memory_bytes()
         limit = self._settings.triton.memory_mb << 20
-        if self.status.memory_bytes > (limit if idle else limit * _FAR_ABOVE):
+        # Not again and again: what it needs at work may simply be more than that.
+        lately = self._memory_restart is not None and time.monotonic() - self._memory_restart < _MEMORY_PAUSE_SECONDS
+        if not lately and self.status.memory_bytes > (limit if idle else limit * _FAR_ABOVE):
+            self._memory_restart = time.monotonic()
             raise RestartNeeded(
                 f"it uses {self.status.memory_bytes >> 20} MB, more than triton.memory_mb "
-                f"({self._settings.triton.memory_mb}) allows"
+                f"({self._settings.triton.memory_mb}) allows; if it needs that, raise it or lower triton.instances"
             )
 
     @property
