@@ -22,7 +22,8 @@ def with_legend(picture: Image.Image, layers: Sequence[Layer], note: str, um_per
     """Return the picture with a scale bar on it and a strip below that names the layers."""
     font = ImageFont.load_default(_TEXT_PIXELS)
     _draw_scale_bar(picture, font, um_per_pixel)
-    entries = [(layer.colours, readable(layer.label)) for layer in layers]
+    # Several objects may show one thing: a segmentation and its label map.
+    entries = list(dict.fromkeys((layer.colours, readable(layer.label)) for layer in layers))
     widths = [_swatch_width(colours) + 6 + math.ceil(font.getlength(text)) + 22 for colours, text in entries]
     width = max(picture.width, 200)
     lines = _lines(widths, width - 2 * _MARGIN)

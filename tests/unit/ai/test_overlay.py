@@ -139,6 +139,18 @@ def test_the_legend_names_every_result_and_tells_the_scale(store: Store, source:
     assert 98 <= (bar.max(axis=(0, 2)) < 30).sum() <= 102
 
 
+def test_two_objects_of_one_thing_are_one_entry_of_the_legend(store: Store, source: SourceSlide) -> None:
+    made = [results.segmentation(source, kind) for kind in (SegmentationKind.BINARY, SegmentationKind.LABELMAP)]
+    for series in made:
+        store_files(store, map(bytes, series.files))
+    uids = source.study_instance_uid, source.series_instance_uid
+    one, both = (
+        np.asarray(overlay_picture(store, *uids, [each.uid for each in chosen], max_size=742))[742:]
+        for chosen in (made[:1], made)
+    )
+    assert np.array_equal(one, both)
+
+
 def test_a_small_region_is_magnified_up_to_four_times(store: Store, source: SourceSlide) -> None:
     uids = source.study_instance_uid, source.series_instance_uid
     made = overlay_picture(store, *uids, [], region=Rectangle(500, 500, 100, 80))
