@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from dicomsvc.ai.inference.backend import Tensor
+from dicomsvc.ai.inference.deaths import DeathRecord
 from dicomsvc.ai.inference.endpoint import Endpoint, find_endpoint
-from dicomsvc.ai.inference.grpc import UnknownModel, open_client, triton_errors
+from dicomsvc.ai.inference.grpc import DeadModel, UnknownModel, open_client, triton_errors
 from dicomsvc.ai.inference.promises import check_answer
 from dicomsvc.config import Settings, TritonSettings
-from dicomsvc.errors import ServerUnavailable
+from dicomsvc.errors import ModelFailure, ServerUnavailable
 
 _LOAD_SECONDS = 300
 
@@ -40,6 +41,7 @@ class TritonBackend:
         self._lock = threading.Lock()
         self._connection: _Connection | None = None
         self._description = "Triton"
+        self._deaths = DeathRecord()
 
     @property
     def description(self) -> str:
@@ -59,7 +61,13 @@ class TritonBackend:
         loaded = False
         while True:
             try:
-                return self._infer(connection, model, number, inputs, outputs)
+                answer = self._infer(connection, model, number, inputs, outputs)
+                self._deaths.forget(model, inputs)
+                return answer
+            except DeadModel as error:
+                if self._deaths.is_deadly(model, inputs):
+                    raise ModelFailure(f"model {model}:{number}: its process dies of this input each time") from error
+                raise
             except ServerUnavailable:
                 fresh = self._connect(instead_of=connection)
                 if fresh is connection:

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 from tritonclient.utils import InferenceServerException
 
 from dicomsvc.ai.inference import InProcessBackend, TritonBackend, open_backend
+from dicomsvc.ai.inference.deaths import DeathRecord
 from dicomsvc.ai.inference.grpc import DeadModel, TooLate, UnknownModel, triton_errors
 from dicomsvc.ai.inference.promises import check_answer
 from dicomsvc.config import Settings, TritonSettings
@@ -115,6 +116,25 @@ def test_only_what_may_succeed_later_is_unavailable(status: str, message: str, k
     with pytest.raises(kind, match="model a") as raised, triton_errors("model a"):
         raise InferenceServerException(message, status=f"StatusCode.{status}")
     assert isinstance(raised.value, ServerUnavailable) == issubclass(kind, ServerUnavailable)
+
+
+def test_an_input_that_kills_the_model_for_a_minute_is_deadly() -> None:
+    now = [0.0]
+    record = DeathRecord(lambda: now[0])
+    deadly, other = ({"IMAGE": np.full((1, 4), value, np.uint8)} for value in (1, 2))
+    seen = []
+    for now[0] in (0.0, 20.0, 40.0, 59.0, 61.0):
+        seen.append(record.is_deadly("any", deadly))
+    assert seen == [False, False, False, False, True]
+    assert not record.is_deadly("any", other)
+    assert not record.is_deadly("another", deadly)
+    record.forget("any", deadly)
+    assert not record.is_deadly("any", deadly)
+
+
+def test_many_deaths_at_once_are_no_inputs_fault() -> None:
+    record = DeathRecord(lambda: 0.0)
+    assert not any(record.is_deadly("any", {"IMAGE": np.zeros((1, 4), np.uint8)}) for _ in range(20))
 
 
 def test_models_run_in_process_only_where_that_is_set(tmp_path: Path, repository: Path) -> None:
