@@ -141,7 +141,7 @@ def _block_mean(block: Rows, row_bounds: npt.NDArray[np.int64], column_bounds: n
     for axis, bounds in ((1, row_bounds), (2, column_bounds)):
         starts = np.minimum(bounds[:-1], bounds[-1] - 1)
         sums = np.add.reduceat(sums, starts, axis=axis)
-        counts.append(np.maximum(np.diff(bounds), 1))
+        counts.append(np.maximum(np.diff(starts, append=bounds[-1]), 1))
     weights = np.outer(*counts).reshape(1, len(counts[0]), len(counts[1]), *[1] * (block.ndim - 3))
     means: Rows = sums / weights if exact is np.float64 else (sums + weights // 2) // weights
     return means.astype(block.dtype)

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dicomsvc.objects.reduction import PyramidStream, Reducer
@@ -34,6 +34,7 @@ def test_whole_ratios_average_square_blocks(
 
 
 @settings(max_examples=60, deadline=None)
+@example(7, 64, 0.75, 0.515625, 1, True)
 @given(
     st.integers(1, 70),
     st.integers(1, 70),
