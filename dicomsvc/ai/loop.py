@@ -74,7 +74,7 @@ class TileLoop:
         self._trouble = ""
         self._stopped = threading.Event()
         self._statistics = np.array([source.statistics], np.float32)
-        self._batch = max(1, min(8, _LARGEST_BATCH_PIXELS // manifest.input.tile_size**2))
+        self._batch = max(1, min(manifest.input.max_batch, _LARGEST_BATCH_PIXELS // manifest.input.tile_size**2))
 
     def findings(self, plan: TilePlan, chunks: Iterable[Chunk]) -> Generator[ChunkFindings]:
         """Yield the findings of the chunks, in their order.

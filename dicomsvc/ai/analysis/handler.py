@@ -70,12 +70,13 @@ class _Analysis:
         self._checkpoint = preparation.checkpoint
         self._kept = 0
         self._trouble = ""
-        self._began = time.monotonic()
+        self._began = self._looked = time.monotonic()
         self._cpu = _cpu_seconds()
 
     def run(self) -> dict[str, Any]:
         """Return the work item's outputs, once all results are stored."""
         self._look()
+        self._looked = time.monotonic()
         findings = self._findings()
         summary = self._summary(findings)
         provenance = self._provenance()
@@ -214,6 +215,7 @@ class _Analysis:
             "tiles": plan.tiles,
             "megapixels": round(plan.tiles * (plan.tile_size - 2 * plan.overlap) ** 2 / 1e6, 1),
             "seconds": round(seconds, 1),
+            "tile_seconds": round(self._looked - self._began, 2),
             "worker_cpu_seconds": round(_cpu_seconds() - self._cpu, 1),
             "instances": [
                 {
