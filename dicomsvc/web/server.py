@@ -14,6 +14,8 @@ from dicomsvc.web.gate import AsgiApp
 
 _BIND_SECONDS = 10
 _BACKLOG = 1024
+# Event channels only speak; what a client says on one is not read.
+_LARGEST_MESSAGE = 1 << 16
 
 
 def bind(address: str) -> socket.socket:
@@ -61,6 +63,7 @@ def serve_http(app: AsgiApp, settings: HttpSettings, on_ready: Callable[[str], N
         limit_concurrency=None,
         proxy_headers=False,
         lifespan="off",
+        ws_max_size=_LARGEST_MESSAGE,
         backlog=_BACKLOG,
     )
     server = uvicorn.Server(config)

@@ -61,7 +61,7 @@ def test_one_line_an_image_in_their_order_and_a_bad_one_stops_nobody(pictures):
     instance = first["instances"][0]
     assert set(instance) == {"centroid", "contour", "class", "probability", "measurements"}
     assert instance["class"] == "Nucleus"
-    assert {"area_um2", "eccentricity", "hematoxylin_od"} <= set(instance["measurements"])
+    assert {"area_um2", "eccentricity", "mean_hematoxylin_od"} <= set(instance["measurements"])
     assert not (pictures / "data").exists()
 
 

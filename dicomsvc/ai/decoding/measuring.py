@@ -71,7 +71,7 @@ def colour_names(spec: InputSpec) -> tuple[str, ...]:
     if len(spec.channels) != 3 or spec.stain is Stain.FLUORESCENCE:
         return tuple(f"intensity_{number}" for number in range(1, len(spec.channels) + 1))
     other = "dab" if spec.stain is Stain.IHC else "eosin"
-    return ("hematoxylin_od", f"{other}_od")
+    return ("mean_hematoxylin_od", f"mean_{other}_od")
 
 
 def colours(pixels: Pixels, image: npt.NDArray[Any], spec: InputSpec) -> Mapping[str, Doubles]:
@@ -82,5 +82,5 @@ def colours(pixels: Pixels, image: npt.NDArray[Any], spec: InputSpec) -> Mapping
     values = image.reshape(rows * columns, -1)[pixels.index]
     names = colour_names(spec)
     if names[0].endswith("_od") and values.dtype == np.uint8:
-        return {name: pixels.mean(stain_density(values, name.removesuffix("_od"))) for name in names}
+        return {name: pixels.mean(stain_density(values, name.removeprefix("mean_").removesuffix("_od"))) for name in names}
     return {name: pixels.mean(values[:, min(at, values.shape[1] - 1)]) for at, name in enumerate(names)}

@@ -121,10 +121,10 @@ def test_stain_densities_are_those_of_the_pixels():
     vector = np.array([0.65, 0.70, 0.29]) / np.linalg.norm([0.65, 0.70, 0.29])
     image[inside] = np.rint(256 * 10**-vector - 1).astype(np.uint8)
     found = decode(inside.astype(np.float32)[..., None], image=image).instances
-    assert found.measurements["hematoxylin_od"][0] == pytest.approx(1, abs=0.02)
-    assert found.measurements["eosin_od"][0] == pytest.approx(0, abs=0.02)
+    assert found.measurements["mean_hematoxylin_od"][0] == pytest.approx(1, abs=0.02)
+    assert found.measurements["mean_eosin_od"][0] == pytest.approx(0, abs=0.02)
     manifest = made_manifest(OutputKind.INSTANCES, stain=Stain.IHC)
-    assert "dab_od" in decode(inside.astype(np.float32)[..., None], manifest=manifest).instances.measurements
+    assert "mean_dab_od" in decode(inside.astype(np.float32)[..., None], manifest=manifest).instances.measurements
 
 
 def test_nothing_is_found_in_nothing():

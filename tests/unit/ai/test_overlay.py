@@ -1,5 +1,7 @@
 """Pictures of a slide with stored results: everything stands where the results say."""
 
+import contextlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,14 +12,17 @@ from PIL import Image
 
 from dicomsvc.ai.overlay import MAX_SIDE, overlay_picture
 from dicomsvc.ai.overlay.legend import bar_length_um, readable
-from dicomsvc.errors import BadRequest, NotFound
+from dicomsvc.ai.overlay.picture import slide_picture
+from dicomsvc.errors import BadRequest, Conflict, NotFound, TooLarge
 from dicomsvc.objects.segmentation import Organisation, SegmentationKind
 from dicomsvc.objects.source import SourceSlide, source_slide
 from dicomsvc.store import Store
 from dicomsvc.wsi.plan import Rectangle
+from dicomsvc.wsi.slide import Slide
 from tests.acceptance.viewer import known, results
 from tests.acceptance.viewer.compare import changed, distance_to, overlap
 from tests.integration.wado_server import converted, store_files
+from tests.unit.wsi.made_slides import made_image
 
 CORNER = Rectangle(200, 1300, 600, 600)
 
@@ -27,7 +32,7 @@ def source(store: Store, cmu_small_region: Path) -> SourceSlide:
     """The small slide, stored."""
     contents = converted(cmu_small_region)
     store_files(store, contents)
-    slide = [pydicom.dcmread(pydicom.filebase.DicomBytesIO(content)) for content in contents]
+    slide = [pydicom.dcmread(io.BytesIO(content)) for content in contents]
     return source_slide([ds for ds in slide if ds.ImageType[2] == "VOLUME"])
 
 
@@ -173,6 +178,60 @@ def test_what_cannot_be_drawn_is_refused(store: Store, source: SourceSlide) -> N
         overlay_picture(store, *uids, ["1.2.3"])
     with pytest.raises(NotFound):
         overlay_picture(store, source.study_instance_uid, "1.2.3", [])
+
+
+def test_fluorescence_is_shown_with_its_first_path_in_blue(tmp_path: Path) -> None:
+    nuclei, other = np.zeros((2, 128, 128, 1), np.uint8)
+    nuclei[:64], other[:, :64] = 200, 150
+    slide = Slide((made_image(tmp_path / "two", [nuclei, other], (0.5, 0.5), paths=("DAPI", "CD3")),), ())
+    canvas, view = slide_picture(slide, None, 128)
+    assert canvas.shape == (128, 128, 3) and view.step == (1, 1)
+    assert canvas[10, 10].tolist() == [0, 150, 200]
+    assert canvas[100, 100].tolist() == [0, 0, 0]
+    alone, _ = slide_picture(Slide((made_image(tmp_path / "one", [nuclei], (0.5, 0.5)),), ()), None, 128)
+    assert alone[10, 10].tolist() == [200, 200, 200]
+
+
+@pytest.mark.parametrize("highest", [0, 1])
+def test_a_wrong_maximum_of_a_segmentation_is_no_crash(store: Store, source: SourceSlide, highest: int) -> None:
+    series = results.segmentation(source, SegmentationKind.FRACTIONAL, compress=False, levels=[2])
+    store_files(store, [edited(series.files[0], "MaximumFractionalValue", highest)])
+    assert picture(store, source, [series]).shape == (742, 555, 3)
+
+
+def test_results_of_another_slide_are_never_drawn(store: Store, source: SourceSlide) -> None:
+    mask, outlines = results.segmentation(source, SegmentationKind.BINARY, levels=[2]), results.annotations(source)
+    store_files(store, [edited(mask.files[0], "FrameOfReferenceUID", "1.2.3")])
+    ds = pydicom.dcmread(io.BytesIO(outlines.files[0]))
+    ds.ReferencedImageSequence[0].ReferencedSOPInstanceUID = "1.2.3"
+    store_files(store, [saved(ds)])
+    for series in (mask, outlines):
+        with pytest.raises(Conflict, match="another slide"):
+            picture(store, source, [series])
+
+
+@pytest.mark.parametrize("spacing", ["0.000000001", "1000"])
+def test_a_result_with_an_absurd_pixel_spacing_is_refused_or_drawn(
+    store: Store, source: SourceSlide, spacing: str
+) -> None:
+    series = results.segmentation(source, SegmentationKind.BINARY, levels=[2])
+    ds = pydicom.dcmread(io.BytesIO(series.files[0]))
+    ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing = [spacing, spacing]
+    store_files(store, [saved(ds)])
+    with contextlib.suppress(TooLarge):
+        assert picture(store, source, [series]).shape == (742, 555, 3)
+
+
+def edited(content: bytes | bytearray, keyword: str, value: int | str) -> bytes:
+    ds = pydicom.dcmread(io.BytesIO(content))
+    setattr(ds, keyword, value)
+    return saved(ds)
+
+
+def saved(ds: pydicom.Dataset) -> bytes:
+    stream = io.BytesIO()
+    ds.save_as(stream)
+    return stream.getvalue()
 
 
 @pytest.mark.parametrize(("um_per_pixel", "width", "length"), [(0.5, 800, 100), (0.25, 1600, 100), (2, 555, 200)])
