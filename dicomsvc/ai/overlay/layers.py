@@ -110,7 +110,8 @@ class SegmentLayer:
         return (self.colour,)
 
     def draw(self, canvas: Canvas, view: View) -> None:
-        cover = self.pyramid.read(view)
+        # Somebody else's object may hold more than its own maximum.
+        cover = np.clip(self.pyramid.read(view), 0, 1)
         _blend(canvas, np.array(self.colour, np.float32), cover * _FILL)
         inside = (cover >= 0.5).astype(np.uint8)
         border = inside - cv2.erode(inside, np.ones((3, 3), np.uint8), borderValue=1)

@@ -45,6 +45,8 @@ def overlay_picture(
         When the region lies outside of the slide, or the size is not from 16 to `MAX_SIDE`.
     NotFound
         When a series is not stored.
+    Conflict
+        When a result is about another slide.
     UnfitSlide
         When the slide has no pixel spacing.
     TooLarge
@@ -54,15 +56,15 @@ def overlay_picture(
         raise BadRequest(f"a picture has from 16 to {MAX_SIDE} pixels a side")
     slide = open_slide(store, study_instance_uid, slide_series_uid)
     layers = stored_layers(store, slide, study_instance_uid, result_series_uids) if slide.levels else []
-    canvas, view = _slide_picture(slide, region, max_size)
+    canvas, view = slide_picture(slide, region, max_size)
     for layer in layers:
         layer.draw(canvas, view)
     um_per_pixel = slide_mpp(slide)[0] * view.step[0]
     return with_legend(Image.fromarray(canvas), layers, note, um_per_pixel)
 
 
-def _slide_picture(slide: Slide, region: Rectangle | None, max_size: int) -> tuple[Canvas, View]:
-    """Return the slide alone and what of it is seen."""
+def slide_picture(slide: Slide, region: Rectangle | None, max_size: int) -> tuple[Canvas, View]:
+    """Return the slide alone and what of it is seen; see `overlay_picture`."""
     mpp = slide_mpp(slide)
     base = slide.levels[0]
     shown = _cut(region or Rectangle(0, 0, base.columns, base.rows), base.columns, base.rows)

@@ -16,6 +16,7 @@ from pydicom.uid import (
 from dicomsvc.ai.overlay.layers import AnnotationLayer, Layer, MapLayer, PlacedImage, Pyramid, SegmentLayer, Values
 from dicomsvc.ai.overlay.view import SlidePlane
 from dicomsvc.dicom.json import metadata_dataset
+from dicomsvc.errors import Conflict
 from dicomsvc.objects.annotations import AnnotationGroup, read_annotations
 from dicomsvc.objects.colour import srgb_colour
 from dicomsvc.store import InstanceRecord, Store
@@ -23,6 +24,7 @@ from dicomsvc.wsi.attributes import Dataset, first, integer, item, items, number
 from dicomsvc.wsi.codecs import Pixels
 from dicomsvc.wsi.slide import Slide, StoredImage, open_image
 
+_FRAME_OF_REFERENCE = "00200052"
 _LABELMAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
 _SEGMENTATIONS = (str(SegmentationStorage), _LABELMAP_STORAGE)
 _COLOURS = ((0, 158, 115), (213, 94, 0), (0, 114, 178), (204, 121, 167), (230, 159, 0), (86, 180, 233))
@@ -36,6 +38,8 @@ def stored_layers(store: Store, slide: Slide, study_instance_uid: str, series: S
     ------
     NotFound
         When a series is not stored.
+    Conflict
+        When an object is about another slide.
     DicomsvcError
         When an object cannot be read.
     """
@@ -44,6 +48,7 @@ def stored_layers(store: Store, slide: Slide, study_instance_uid: str, series: S
     images: dict[tuple[object, ...], list[StoredImage]] = defaultdict(list)
     annotations: list[Layer] = []
     for record, metadata in store.instances.metadata(records):
+        _require_same_slide(record, metadata_dataset(metadata, ""), slide)
         if record.sop_class_uid in (*_SEGMENTATIONS, str(ParametricMapStorage)) and record.number_of_frames:
             image = open_image(store, record, metadata)
             images[_same_object(image)].append(image)
@@ -61,6 +66,16 @@ def stored_layers(store: Store, slide: Slide, study_instance_uid: str, series: S
     return list(chain(maps, segments, annotations))
 
 
+def _require_same_slide(record: InstanceRecord, ds: Dataset, slide: Slide) -> None:
+    frames = text(ds, _FRAME_OF_REFERENCE), text(slide.levels[0].dataset, _FRAME_OF_REFERENCE)
+    if all(frames) and frames[0] != frames[1]:
+        raise _about_another(record)
+
+
+def _about_another(record: InstanceRecord) -> Conflict:
+    return Conflict(f"instance {record.sop_instance_uid} is about another slide than the one to be drawn")
+
+
 def _same_object(image: StoredImage) -> tuple[object, ...]:
     """Return what the levels of one pyramid have in common."""
     ds = image.dataset
@@ -71,7 +86,7 @@ def _same_object(image: StoredImage) -> tuple[object, ...]:
 
 def _segment_layers(levels: tuple[PlacedImage, ...], before: int) -> Iterator[SegmentLayer]:
     ds = levels[0].image.dataset
-    highest = float(integer(ds, "0062000E", 1)) if text(ds, "00620001") == "FRACTIONAL" else 1.0
+    highest = float(max(1, integer(ds, "0062000E", 1))) if text(ds, "00620001") == "FRACTIONAL" else 1.0
     is_labelmap = text(ds, "00620001") == "LABELMAP"
     for channel, segment in enumerate(items(ds, "00620002")):
         segment_number = integer(segment, "00620004", channel + 1)
@@ -118,13 +133,15 @@ def _map_layer(levels: tuple[PlacedImage, ...]) -> MapLayer:
 
 def _annotation_layers(record: InstanceRecord, ds: Dataset, slide: Slide, plane: SlidePlane) -> Iterator[Layer]:
     referenced = text(item(ds, "00081140"), "00081155")
-    level = next((each for each in slide.levels if each.record.sop_instance_uid == referenced), slide.levels[0])
-    factor = plane.placing(level).factor
+    level = next((each for each in slide.levels if each.record.sop_instance_uid == referenced), None)
+    factor = plane.placing(level or slide.levels[0]).factor
 
     def from_pixels(points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         return np.asarray(points, np.float64) * factor
 
     for group in read_annotations(record.readable_path()):
+        if level is None and not _is_spatial(group):
+            raise _about_another(record)
         if len(group):
             yield AnnotationLayer(group, plane.from_mm if _is_spatial(group) else from_pixels)
 
