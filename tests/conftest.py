@@ -95,9 +95,9 @@ class RunningService:
 
 
 def start_service(
-    data: Path, *, environment: dict[str, str] | None = None, arguments: tuple[str, ...] = ()
+    data: Path, *, models: bool = False, environment: dict[str, str] | None = None, arguments: tuple[str, ...] = ()
 ) -> RunningService:
-    """Start ``dicomsvc serve`` on random ports and wait until it is ready."""
+    """Start ``dicomsvc serve`` on random ports and wait until it is ready; ``models``: with a Triton server."""
     log = data.parent / f"service-{uuid.uuid4().hex}.log"
     with log.open("w") as errors:
         process = subprocess.Popen(
@@ -109,7 +109,12 @@ def start_service(
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env={**os.environ, "DICOMSVC_STORE__DISK_RESERVE_MB": "0", **(environment or {})},
+            env={
+                **os.environ,
+                "DICOMSVC_STORE__DISK_RESERVE_MB": "0",
+                **({} if models else {"DICOMSVC_TRITON__IN_PROCESS": "true"}),
+                **(environment or {}),
+            },
         )
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -120,18 +125,29 @@ def start_service(
     return RunningService(process, addresses["web"], int(addresses["dimse"].rpartition(":")[2]), data, log)
 
 
-@pytest.fixture(scope="module")
-def service() -> Iterator[RunningService]:
-    """A running service with an empty store, for the tests of one module."""
+def running_service(**options: bool) -> Iterator[RunningService]:
+    """Yield a running service with an empty store, which must end well."""
     with tempfile.TemporaryDirectory(prefix="dicomsvc-service-") as name:
         Path(name).chmod(0o755)
-        running = start_service(Path(name) / "data")
+        running = start_service(Path(name) / "data", **options)
         yield running
         running.process.terminate()
         try:
             assert running.process.wait(40) == 0, running.log.read_text()
         finally:
             running.process.kill()
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[RunningService]:
+    """A running service with an empty store, for the tests of one module."""
+    yield from running_service()
+
+
+@pytest.fixture(scope="module")
+def model_service() -> Iterator[RunningService]:
+    """A running service with an empty store and a Triton server, for the tests of one module."""
+    yield from running_service(models=True)
 
 
 def import_slide(service: RunningService, path: Path, *options: str) -> tuple[str, str]:

@@ -57,7 +57,7 @@ def postgres(service: RunningService) -> list[psutil.Process]:
 def slide() -> Iterator[tuple[RunningService, str]]:
     with tempfile.TemporaryDirectory(prefix="dicomsvc-kill-") as name:
         Path(name).chmod(0o755)
-        service = start_service(Path(name) / "data")
+        service = start_service(Path(name) / "data", models=True)
         study, _series = import_slide(service, CMU_SMALL_REGION)
         yield service, study
         service.process.terminate()

@@ -78,7 +78,8 @@ def write_folder(
         f'licence = "Apache-2.0"\ntraining_data = "none"\nobjects = [{listed}]\n'
         'family = { value = "123101", scheme = "DCM", meaning = "Neighborhood Analysis" }\n'
         f'weights_sha256 = "{hashlib.sha256(weights).hexdigest()}"\n'
-        f'[input]\ntensor = "IMAGE"\nmpp = {mpp}\ncoarsest_mpp = {2 * mpp}\ntile_size = {TILE}\noverlap = 32\nstain = "H&E"\n'
+        f'[input]\ntensor = "IMAGE"\nmpp = {mpp}\ncoarsest_mpp = {2 * mpp}\ntile_size = {TILE}\n'
+        'overlap = 32\nstain = "H&E"\n'
         f"only_tissue = {str(only_tissue).lower()}\n{more_input}"
         f'[output]\nkind = "{kind}"\ntensors = {{ {role} = "{tensor}" }}\n{settings}'
         + "".join(_CLASS.format(label=f"Class {number}", green=50 * number) for number in range(1, classes + 1))

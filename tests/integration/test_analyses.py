@@ -2,7 +2,6 @@
 
 import io
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,8 +65,8 @@ def wait_for(service: RunningService, uid: str, seconds: float = 120) -> dict[st
 
 
 @pytest.fixture(scope="module")
-def slide(service: RunningService, cmu_small_region: Path) -> Iterator[Slide]:
-    yield Slide(service, *import_slide(service, cmu_small_region))
+def slide(model_service: RunningService, cmu_small_region: Path) -> Slide:
+    return Slide(model_service, *import_slide(model_service, cmu_small_region))
 
 
 @pytest.fixture(scope="module")

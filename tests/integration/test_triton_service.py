@@ -27,7 +27,7 @@ def kept() -> Iterator[RunningService]:
         pytest.skip(str(error))
     with tempfile.TemporaryDirectory(prefix="dicomsvc-") as name:
         Path(name).chmod(0o755)
-        running = start_service(Path(name) / "data", environment={"DICOMSVC_TRITON__INSTANCES": "1"})
+        running = start_service(Path(name) / "data", models=True, environment={"DICOMSVC_TRITON__INSTANCES": "1"})
         yield running
         running.process.terminate()
         running.process.wait(40)
@@ -78,7 +78,9 @@ def test_a_killed_keeper_takes_its_server_along_and_starts_again(kept: RunningSe
 
 
 def test_without_a_runtime_the_service_runs_and_says_what_to_do(folder: Path) -> None:
-    service = start_service(folder / "data", environment={"DICOMSVC_TRITON__RUNTIME": str(folder / "none")})
+    service = start_service(
+        folder / "data", models=True, environment={"DICOMSVC_TRITON__RUNTIME": str(folder / "none")}
+    )
     try:
         ready = httpx.get(f"{service.url}/readyz")
         assert ready.status_code == 200

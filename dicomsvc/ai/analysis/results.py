@@ -40,6 +40,7 @@ from dicomsvc.objects.report_content import ResultReference
 from dicomsvc.objects.segmentation import (
     LABELMAP_STORAGE,
     SEGMENTATION_STORAGE,
+    Organisation,
     SegmentationKind,
     SegmentationOptions,
     write_segmentation_pyramid,
@@ -48,6 +49,8 @@ from dicomsvc.objects.source import SourceSlide
 from dicomsvc.store import Source, SpoolFile, Store, Stored
 
 _TILE: Final = 256
+_DENSE_SHARE: Final = 0.25
+_LARGEST_DENSE_PIXELS: Final = 1 << 32
 _SERIES: Final = {
     "SEG": (901, "segmentation"),
     "LABELMAP": (902, "label map"),
@@ -203,7 +206,13 @@ class ResultWriter:
         # Outlines of two classes may cross; classes of a map, or a class alone, share no pixel.
         crossing = self._preparation.manifest.output.kind is OutputKind.INSTANCES and len(self.classes) > 1
         overlap = None if crossing and kind == "SEG" else False
-        options = SegmentationOptions(kind=_KINDS[kind], tile_size=_TILE, overlap=overlap, scratch=self._scratch)
+        options = SegmentationOptions(
+            kind=_KINDS[kind],
+            organisation=Organisation.FULL if self._is_dense and kind == "SEG" else Organisation.AUTO,
+            tile_size=_TILE,
+            overlap=overlap,
+            scratch=self._scratch,
+        )
 
         def told(number: int) -> Strip | None:
             self._tell(_SERIES[kind][1])
@@ -239,6 +248,16 @@ class ResultWriter:
 
         write_derived_image(
             targets, self._source, image, strips, self._provenance, tile_size=_TILE, scratch=self._scratch
+        )
+
+    @property
+    def _is_dense(self) -> bool:
+        """Whether most tiles will hold something, and all of them fit into an instance: then none has to wait."""
+        plan, base = self._preparation.plan, self._source.levels[0]
+        looked_at = plan.tiles * (plan.tile_size - 2 * plan.overlap) ** 2
+        return (
+            looked_at > _DENSE_SHARE * plan.columns * plan.rows
+            and base.columns * base.rows * len(self.classes) < _LARGEST_DENSE_PIXELS
         )
 
     @property

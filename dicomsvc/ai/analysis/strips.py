@@ -38,9 +38,10 @@ def outline_strips(instances: Instances, classes: int, source: SourceSlide, leve
         for number in range(classes)
     ]
 
-    def strip(number: int) -> Strip:
+    def strip(number: int) -> Strip | None:
         height = min(rows, level.rows - number * rows)
-        return np.stack([raster.strip(number * rows, height) for raster in rasters])
+        found = [raster.strip(number * rows, height) for raster in rasters]
+        return np.stack(found) if any(each.any() for each in found) else None
 
     return strip
 
@@ -144,9 +145,9 @@ def class_strips(strips: Callable[[int], Strip], classes: int) -> Strips:
     """Return what gives bool ``(classes, rows, columns)`` of class maps, in which 0 is none and 1 the first class."""
     numbers = np.arange(1, classes + 1, dtype=np.uint8).reshape(-1, 1, 1)
 
-    def strip(number: int) -> Strip:
-        chosen: Strip = strips(number)[None] == numbers
-        return chosen
+    def strip(number: int) -> Strip | None:
+        classes_there = strips(number)
+        return classes_there[None] == numbers if classes_there.any() else None
 
     return strip
 

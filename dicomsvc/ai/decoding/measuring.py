@@ -82,5 +82,6 @@ def colours(pixels: Pixels, image: npt.NDArray[Any], spec: InputSpec) -> Mapping
     values = image.reshape(rows * columns, -1)[pixels.index]
     names = colour_names(spec)
     if names[0].endswith("_od") and values.dtype == np.uint8:
-        return {name: pixels.mean(stain_density(values, name.removeprefix("mean_").removesuffix("_od"))) for name in names}
+        stains = {name: name.removeprefix("mean_").removesuffix("_od") for name in names}
+        return {name: pixels.mean(stain_density(values, stain)) for name, stain in stains.items()}
     return {name: pixels.mean(values[:, min(at, values.shape[1] - 1)]) for at, name in enumerate(names)}
