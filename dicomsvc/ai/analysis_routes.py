@@ -14,7 +14,9 @@ from dicomsvc.ai.catalogue.repository import Catalogue
 from dicomsvc.ai.overlay import overlay_picture
 from dicomsvc.errors import Conflict, NotFound
 from dicomsvc.jobs import Jobs, State, WorkItem
+from dicomsvc.objects.common import NOT_VERIFIED
 from dicomsvc.objects.report_text import report_text
+from dicomsvc.objects.segmentation import LABELMAP_STORAGE
 from dicomsvc.objects.verification import Verdict
 from dicomsvc.store import Store
 
@@ -93,11 +95,23 @@ def _analysis(jobs: Jobs, uid: str) -> WorkItem:
     return item
 
 
+def _note(store: Store, item: WorkItem) -> str:
+    """Return what has been decided about a result, to stand below its picture."""
+    try:
+        judgement = current_judgement(store, item)
+    except NotFound:
+        judgement = None
+    return NOT_VERIFIED if judgement is None else f"AI result, {judgement.verdict.lower()} by a person"
+
+
 def _picture(store: Store, item: WorkItem, region: str | None, max_size: int) -> bytes:
     if item.state is not State.COMPLETED:
         raise Conflict(f"analysis {item.uid} is {item.state}; there is nothing to draw yet")
     place = None if region is None else parse_regions([region])[0].rectangle()
-    series = dict.fromkeys(each["series_instance_uid"] for each in item.outputs["instances"])
+    # A label map shows the same as the segmentation that it lies beside.
+    series = dict.fromkeys(
+        each["series_instance_uid"] for each in item.outputs["instances"] if each["sop_class_uid"] != LABELMAP_STORAGE
+    )
     inputs = item.inputs
     picture = overlay_picture(
         store,
@@ -106,6 +120,7 @@ def _picture(store: Store, item: WorkItem, region: str | None, max_size: int) ->
         list(series),
         region=place,
         max_size=max_size,
+        note=_note(store, item),
     )
     stream = io.BytesIO()
     picture.save(stream, "PNG")

@@ -114,15 +114,22 @@ ROLES: dict[str, Callable[[Store, Callable[[str], None]], None]] = {
 
 def run_role(role: str, settings: Settings, on_ready: Callable[[str], None]) -> None:
     """Run one role in this process until SIGTERM or SIGINT; ``settings.database.url`` must be set."""
+    from dicomsvc.ai.analysis.checkpoint import sweep_checkpoints
+
+    def sweep_all(store: Store) -> None:
+        store.sweep()
+        if role == "worker":
+            sweep_checkpoints(store.layout, store.engine)
+
     with Store(settings) as store:
-        threading.Thread(target=_sweep_now_and_then, args=(store,), name="sweep", daemon=True).start()
+        threading.Thread(target=_now_and_then, args=(sweep_all, store), name="sweep", daemon=True).start()
         ROLES[role](store, on_ready)
 
 
-def _sweep_now_and_then(store: Store) -> None:
+def _now_and_then(sweep: Callable[[Store], None], store: Store) -> None:
     while True:
         time.sleep(_SWEEP_SECONDS)
         try:
-            store.sweep()
+            sweep(store)
         except DicomsvcError as error:
             _log.warning("sweep: %s", error)

@@ -26,7 +26,7 @@ from dicomsvc.ai.analysis.strips import (
     nearest_level,
     outline_strips,
 )
-from dicomsvc.ai.analysis.summary import Summary, report_content
+from dicomsvc.ai.analysis.summary import Summary, annotation_group_uid, report_content
 from dicomsvc.ai.catalogue.manifest import OutputKind
 from dicomsvc.ai.findings import Instances
 from dicomsvc.objects.annotations import AnnotationGroup, GraphicType, write_annotations
@@ -125,7 +125,7 @@ class ResultWriter:
         if "SM" in wanted and "image" in findings.rasters:
             self._write_image(findings.rasters["image"])
         if "SR" in wanted:
-            content = report_content(manifest, self.classes, summary, self.references)
+            content = report_content(manifest, self.classes, summary, self.references, self._provenance.work_item_uid)
             file, identity = self._open("SR")
             write_report(file.write, self._source, content, identity, self._provenance)
 
@@ -176,10 +176,11 @@ class ResultWriter:
             if not len(chosen):
                 continue
             measurements = {**chosen.measurements, "probability": chosen.probability}
+            uid = annotation_group_uid(self._provenance.work_item_uid, number)
             if kind is GraphicType.POINT:
-                groups.append(AnnotationGroup.of_points(finding, chosen.centroids, measurements))
+                groups.append(AnnotationGroup.of_points(finding, chosen.centroids, measurements, uid=uid))
             else:
-                groups.append(AnnotationGroup(finding, kind, chosen.outline, chosen.offsets, measurements))
+                groups.append(AnnotationGroup(finding, kind, chosen.outline, chosen.offsets, measurements, uid=uid))
         file, identity = self._open("ANN")
         write_annotations(file.write, self._source, groups, identity, self._provenance)
         self.references["ANN"] = ResultReference(

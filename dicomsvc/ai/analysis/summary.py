@@ -10,6 +10,7 @@ from dicomsvc.ai.analysis.strips import RasterStrips
 from dicomsvc.ai.catalogue.manifest import Manifest
 from dicomsvc.ai.findings import Instances
 from dicomsvc.objects.codes import MAXIMUM, MEAN, MINIMUM, STANDARD_DEVIATION
+from dicomsvc.objects.common import derived_uid
 from dicomsvc.objects.provenance import FindingClass
 from dicomsvc.objects.report_content import ReportContent, ReportGroup, ReportMeasurement, ResultReference
 from dicomsvc.wsi.plan import Rectangle
@@ -137,11 +138,17 @@ def _of_things(instances: Instances, chosen: npt.NDArray[np.bool_], area: Area) 
             yield ReportMeasurement(name, float(known.std()), STANDARD_DEVIATION)
 
 
+def annotation_group_uid(work_item_uid: str, number: int) -> str:
+    """Return the UID of a class's annotation group, by which the report tells whose numbers it gives."""
+    return derived_uid(work_item_uid, "ANN", "group", str(number))
+
+
 def report_content(
     manifest: Manifest,
     classes: Sequence[FindingClass],
     summary: Summary,
     references: Mapping[str, ResultReference],
+    work_item_uid: str,
 ) -> ReportContent:
     """Return the report: what was looked at, then each class in each area, with the objects that show it."""
     whole = summary.areas[0]
@@ -158,6 +165,9 @@ def report_content(
                 segmentation=references.get("SEG") if in_whole else None,
                 segment_number=row.number + 1,
                 annotations=references.get("ANN") if in_whole else None,
+                tracking_uid=annotation_group_uid(work_item_uid, row.number)
+                if "ANN" in references and in_whole
+                else "",
             )
         )
     shown = {"SEG", "ANN"} if summary.rows else set()
