@@ -1,6 +1,9 @@
 """Every kind of model gives results of its kind; what is not right fails clearly and stores nothing. In process."""
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from pydicom import Dataset, dcmread
 from dicomsvc.ai.analysis.handler import analyze
 from dicomsvc.ai.analysis.submission import Wish, submit
 from dicomsvc.ai.catalogue.repository import Catalogue
+from dicomsvc.cli.triton import server_for_command
 from dicomsvc.config import Settings
 from dicomsvc.errors import Cancelled, DicomsvcError, ModelFailure, UnfitSlide
 from dicomsvc.jobs import Jobs, Progress, Work
@@ -20,7 +24,6 @@ from dicomsvc.store import Store
 from tests.integration import model_folders
 from tests.integration.wado_server import converted, store_files
 
-Analyse = Callable[..., list[Dataset]]
 SLIDE = Path(__file__).parents[1] / "data" / "CMU-1-Small-Region.svs"
 REGION = {"regions": [[900, 900, 700, 600]]}
 
@@ -133,10 +136,9 @@ def test_an_attempt_goes_on_where_another_stopped(in_process: Store) -> None:
     small = {"regions": [[0, 0, 2220, 2967]]}
     work = work_on(in_process, "nuclei", uids, **small)
     with pytest.raises(Cancelled):
-        analyze(Work(**{name: getattr(work, name) for name in Work.__slots__} | {"report": stop_after_a_chunk}))
+        analyze(replace(work, report=stop_after_a_chunk))
     lines: list[str] = []
-    values = {name: getattr(work, name) for name in Work.__slots__} | {"report": told.append, "log": lines.append}
-    outputs = analyze(Work(**values))
+    outputs = analyze(replace(work, report=told.append, log=lines.append))
     assert "done before" in lines[0]
     assert next(progress.done for progress in told if progress.total) > 0
     assert outputs["numbers"][0]["count"] > 1000
@@ -194,3 +196,32 @@ def test_a_slide_without_resolution_fails_and_says_what_to_do(in_process: Store)
     [stored] = store_files(in_process, [part10(ds)])
     uids = stored.study_instance_uid, stored.series_instance_uid
     fails(in_process, work_on(in_process, "tissue", uids), UnfitSlide, "mpp")
+
+
+def test_an_analysis_waits_for_the_model_server_says_why_and_goes_on(store: Store) -> None:
+    work = work_on(store, "tissue", put(store))
+    told: list[Progress] = []
+    lines: list[str] = []
+    patient = replace(work, report=told.append, log=lines.append)
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(analyze, patient)
+        deadline = time.monotonic() + 30
+        while not any(progress.text.startswith("waiting") for progress in told):
+            assert time.monotonic() < deadline and not ended.done()
+            time.sleep(0.05)
+        assert "no model server runs" in told[-1].text
+        with server_for_command(store.settings):
+            outputs = ended.result(60)
+    assert outputs["backend"].startswith("Triton")
+    assert [line.partition(":")[0] for line in lines][-2:] == ["waiting", "going on"]
+
+
+def test_cancelling_ends_the_wait_for_the_model_server(store: Store) -> None:
+    work = work_on(store, "tissue", put(store))
+
+    def stop(progress: Progress) -> None:
+        if progress.text.startswith("waiting"):
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        analyze(replace(work, report=stop))
