@@ -51,6 +51,8 @@ from dicomsvc.store import Source, SpoolFile, Store, Stored
 _TILE: Final = 256
 _DENSE_SHARE: Final = 0.25
 _LARGEST_DENSE_PIXELS: Final = 1 << 32
+# An instance holds at most 4 GB of uncompressed pixels; of a map each has four bytes.
+_LARGEST_MAP_PIXELS: Final = 1 << 29
 _SERIES: Final = {
     "SEG": (901, "segmentation"),
     "LABELMAP": (902, "label map"),
@@ -156,13 +158,19 @@ class ResultWriter:
 
     def _targets(self, kind: str, sop_class_uid: str, mpp: float) -> list[Target]:
         """Start a file for each level of the slide from the one of this resolution on."""
+        first, last = nearest_level(self._source, mpp), len(self._source.levels) - 1
+        while kind == "PM" and first < last and self._pixels(first) > _LARGEST_MAP_PIXELS:
+            first += 1
         targets = []
-        for number, level in enumerate(range(nearest_level(self._source, mpp), len(self._source.levels)), 1):
+        for number, level in enumerate(range(first, last + 1), 1):
             file, identity = self._open(kind, number)
             targets.append(Target(file.write, level, identity))
         finest = targets[0].identity
         self.references[kind] = ResultReference(finest.series_instance_uid, sop_class_uid, finest.sop_instance_uid)
         return targets
+
+    def _pixels(self, level: int) -> int:
+        return self._source.levels[level].columns * self._source.levels[level].rows
 
     @property
     def _mpp(self) -> float:
@@ -254,11 +262,11 @@ class ResultWriter:
     @property
     def _is_dense(self) -> bool:
         """Whether most tiles will hold something, and all of them fit into an instance: then none has to wait."""
-        plan, base = self._preparation.plan, self._source.levels[0]
+        plan = self._preparation.plan
         looked_at = plan.tiles * (plan.tile_size - 2 * plan.overlap) ** 2
         return (
             looked_at > _DENSE_SHARE * plan.columns * plan.rows
-            and base.columns * base.rows * len(self.classes) < _LARGEST_DENSE_PIXELS
+            and self._pixels(0) * len(self.classes) < _LARGEST_DENSE_PIXELS
         )
 
     @property
