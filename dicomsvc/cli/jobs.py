@@ -9,7 +9,7 @@ from dicomsvc.cli.output import JsonFlag, emit, progress_bar
 from dicomsvc.jobs import Jobs
 from dicomsvc.jobs import follow as follow_items
 
-jobs = typer.Typer(help="Work items: conversions and imports, with progress.", no_args_is_help=True)
+jobs = typer.Typer(help="Work items: conversions, imports, analyses, with progress.", no_args_is_help=True)
 UidArgument = Annotated[str, typer.Argument(help="UID of the work item")]
 
 
