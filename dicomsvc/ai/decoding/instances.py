@@ -87,7 +87,7 @@ class InstanceDecoder:
     def _large_enough(self, pixels: Pixels, place: Placement) -> Pixels:
         area_um2 = pixels.area * self._cell_um**2
         wanted = (area_um2 >= self.settings["min_area_um2"]) & (area_um2 <= self.settings["max_area_um2"])
-        wanted &= place.near_core(pixels.centroids())
+        wanted &= place.near_core(pixels.centroids)
         return pixels.kept(wanted)
 
     def _probable(self, pixels: Pixels, mask: Floats) -> tuple[Pixels, npt.NDArray[np.float64]]:
@@ -128,7 +128,7 @@ class InstanceDecoder:
         lengths = [len(outline.points) for outline in drawn]
         return Instances(
             class_index,
-            place.to_slide(pixels.centroids()),
+            place.to_slide(pixels.centroids),
             probability.astype(np.float32),
             np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]).astype(np.int64),
             place.to_slide(np.concatenate([outline.points for outline in drawn])),
@@ -144,13 +144,17 @@ def smoothed(values: Floats, sigma: float) -> Floats:
 
 
 def _filled(foreground: npt.NDArray[np.uint8], area: float) -> npt.NDArray[np.uint8]:
-    """Fill holes of up to so many pixels. What reaches the image's edge is no hole."""
+    """Fill holes of up to so many pixels, islands in them included. What reaches the image's edge is no hole."""
     if area < 1:
         return foreground
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(1 - foreground, connectivity=4)
-    left, top, width, height, size = (stats[:, column] for column in range(5))
-    rows, columns = foreground.shape
-    inside = (left > 0) & (top > 0) & (left + width < columns) & (top + height < rows)
-    hole = inside & (size <= area)
-    hole[0] = False
-    return (foreground | hole[labels]).astype(np.uint8) if count > 1 else foreground
+    borders, tree = cv2.findContours(foreground, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    # The border of a hole runs through the foreground around it; how many pixels it goes around, Pick's theorem tells.
+    holes = [
+        border
+        for border, (_, _, _, parent) in zip(borders, () if tree is None else tree[0].tolist(), strict=True)
+        if parent >= 0 and cv2.contourArea(border) - len(border) / 2 + 1 <= area
+    ]
+    filled = foreground.copy()
+    for hole in holes:
+        cv2.fillPoly(filled, [hole], [1])
+    return filled

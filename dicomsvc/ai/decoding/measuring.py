@@ -16,26 +16,41 @@ Doubles = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pixels:
-    """The pixels of all things of a label image ``(rows, columns)``: where they are, and whose."""
+    """The pixels of all things of a label image ``(rows, columns)``: where they are, and whose.
+
+    ``index``, ``row``, ``column`` and ``owner`` are by pixel, ``area`` and ``centroids`` by thing. Centroids are means
+    of pixel centres, (x, y); the image's top left corner is (0, 0).
+    """
 
     labels: npt.NDArray[np.int32]
     index: npt.NDArray[np.intp]
+    row: npt.NDArray[np.intp]
+    column: npt.NDArray[np.intp]
     owner: npt.NDArray[np.int32]
     area: npt.NDArray[np.int64]
+    centroids: Doubles
 
     @classmethod
     def of(cls, labels: npt.NDArray[np.int32]) -> "Pixels":
-        index = np.flatnonzero(labels)
+        index = np.flatnonzero(labels != 0)
+        row, column = np.divmod(index, labels.shape[1])
         owner = labels.ravel()[index] - 1
-        return cls(labels, index, owner, np.bincount(owner))
+        area = np.bincount(owner)
+        sums = [np.bincount(owner, values) for values in (column, row)]
+        return cls(labels, index, row, column, owner, area, np.stack(sums, axis=1) / np.maximum(area, 1)[:, None] + 0.5)
 
     def __len__(self) -> int:
         return len(self.area)
 
     def kept(self, wanted: npt.NDArray[np.bool_]) -> "Pixels":
         """Return those of some things, numbered anew in their order."""
-        number = np.where(wanted, np.cumsum(wanted), 0).astype(np.int32)
-        return Pixels.of(np.concatenate([np.zeros(1, np.int32), number])[self.labels])
+        owner = np.where(wanted, np.cumsum(wanted) - 1, -1).astype(np.int32)[self.owner]
+        inside = np.flatnonzero(owner >= 0)
+        index, owner = self.index[inside], owner[inside]
+        labels = np.zeros(self.labels.shape, np.int32)
+        labels.reshape(-1)[index] = owner + 1
+        area, centroids = self.area[wanted], self.centroids[wanted]
+        return Pixels(labels, index, self.row[inside], self.column[inside], owner, area, centroids)
 
     def mean(self, values: npt.NDArray[Any]) -> Doubles:
         """Return each thing's mean of a value per pixel (in the order of `index`)."""
@@ -44,17 +59,11 @@ class Pixels:
     def mean_of(self, plane: npt.NDArray[Any]) -> Doubles:
         return self.mean(plane.ravel()[self.index])
 
-    def centroids(self) -> Doubles:
-        """Return means of pixel centres, (x, y); the image's top left corner is (0, 0)."""
-        row, column = np.divmod(self.index, self.labels.shape[1])
-        return np.stack([self.mean(column), self.mean(row)], axis=1) + 0.5
-
 
 def ellipses(pixels: Pixels) -> dict[str, Doubles]:
     """Return full axes (pixels) and eccentricity of the ellipse with each thing's second moments."""
-    row, column = np.divmod(pixels.index, pixels.labels.shape[1])
-    x, y = pixels.mean(column), pixels.mean(row)
-    dx, dy = column - x[pixels.owner], row - y[pixels.owner]
+    x, y = pixels.centroids.T - 0.5
+    dx, dy = pixels.column - x[pixels.owner], pixels.row - y[pixels.owner]
     # A pixel is a square, not a point: its own second moment is 1/12.
     xx, yy, xy = pixels.mean(dx * dx) + 1 / 12, pixels.mean(dy * dy) + 1 / 12, pixels.mean(dx * dy)
     spread = np.sqrt(((xx - yy) / 2) ** 2 + xy * xy)

@@ -44,7 +44,7 @@ def split(
     if weak_below is not None:
         at = pixels[peaks]
         weak = weak_below[at // (columns + 2) - 1, at % (columns + 2) - 1] < 0
-    saddles = _saddles(inside.ravel(), pixels, position, heights, basin, columns + 2)
+    saddles = _saddles(pixels, position, heights, basin, columns + 2)
     label = _joined(heights[peaks], weak, *saddles, share)
     labels = np.zeros(padded.size, np.int32)
     labels[pixels] = label[basin]
@@ -72,17 +72,18 @@ def _basins(field: Floats, pixels: Indices, position: Indices, heights: Floats, 
 
 
 def _saddles(
-    inside: npt.NDArray[np.bool_], pixels: Indices, position: Indices, heights: Floats, basin: Indices, width: int
+    pixels: Indices, position: Indices, heights: Floats, basin: Indices, width: int
 ) -> tuple[Indices, Indices, Floats]:
     """Return pairs of basins that touch and their highest saddle, the highest pair first."""
     pairs: list[Any] = []
     levels: list[Any] = []
     count = int(basin.max()) + 1
+    basins = np.full(len(position), -1, np.intp)
+    basins[pixels] = basin
     for offset in (1, width - 1, width, width + 1):
-        touching = np.flatnonzero(inside[pixels + offset])
-        other = position[pixels[touching] + offset]
-        differ = basin[touching] != basin[other]
-        one, two = touching[differ], other[differ]
+        beside = basins[pixels + offset]
+        one = np.flatnonzero((beside >= 0) & (beside != basin))
+        two = position[pixels[one] + offset]
         low, high = np.minimum(basin[one], basin[two]), np.maximum(basin[one], basin[two])
         pairs.append(low * count + high)
         levels.append(np.minimum(heights[one], heights[two]))
