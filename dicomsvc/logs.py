@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 import time
+import traceback
 import warnings
 
 _TALKATIVE = (
@@ -17,6 +18,7 @@ _TALKATIVE = (
     "psycopg",
     "procrastinate",
     "uvicorn.access",
+    "uvicorn.error",
     "multipart",
     "asyncio",
     "PIL",
@@ -62,3 +64,13 @@ def configure_logging(level: str = "INFO", *, as_json: bool = False) -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     logging.getLogger("pydicom").setLevel(max(logging.ERROR, root.level))
     warnings.filterwarnings("ignore", module=r"pydicom\b")
+
+
+def places(error: BaseException) -> str:
+    """Return where an exception and those behind it were raised, and their types: foreign words may quote a patient."""
+    lines = []
+    seen: BaseException | None = error
+    while seen is not None:
+        lines.append("".join(traceback.format_tb(seen.__traceback__)) + type(seen).__name__)
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    return "\n-- while this was dealt with:\n".join(reversed(lines))

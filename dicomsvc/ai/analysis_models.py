@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from dicomsvc.ai.analysis.request import Options, Region, Uid, read_request
+from dicomsvc.errors import BadRequest
 from dicomsvc.jobs import WorkItem
 from dicomsvc.objects.verification import Judgement
 
@@ -89,16 +90,21 @@ class AnalysisEntry(BaseModel):
 
     @classmethod
     def of(cls, item: WorkItem) -> Self:
-        request, progress = read_request(item.inputs), item.progress
+        progress = item.progress
+        try:
+            regions = list(read_request(item.inputs).regions)
+        except BadRequest:
+            # Another system's step, whose parameters are checked when it is done: it fails, and is listed as any other.
+            regions = []
         return cls(
             uid=item.uid,
             url=f"/api/analyses/{item.uid}",
             job_url=f"/api/jobs/{item.uid}",
-            study_instance_uid=request.study_instance_uid,
-            series_instance_uid=request.series_instance_uid,
-            model=request.model,
-            version=request.version,
-            regions=list(request.regions),
+            study_instance_uid=item.inputs["study_instance_uid"],
+            series_instance_uid=item.inputs["series_instance_uid"],
+            model=item.inputs["model"],
+            version=item.inputs.get("version"),
+            regions=regions,
             state=item.state,
             requested_by=item.requested_by,
             progress=AnalysisProgress(

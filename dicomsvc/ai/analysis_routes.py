@@ -1,8 +1,10 @@
 """``/api/analyses``: models over slides, for those who do not speak UPS-RS."""
 
 import io
-from typing import Annotated, Literal
+from functools import partial
+from typing import Annotated, Final, Literal
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
@@ -12,7 +14,7 @@ from dicomsvc.ai.analysis.submission import KIND, Wish, submit
 from dicomsvc.ai.analysis_models import AnalysisEntry, AnalysisOrder, VerdictEntry, VerdictOrder
 from dicomsvc.ai.catalogue.repository import Catalogue
 from dicomsvc.ai.overlay import overlay_picture
-from dicomsvc.errors import Conflict, NotFound
+from dicomsvc.errors import Conflict, NotFound, OutOfResources
 from dicomsvc.jobs import Jobs, State, WorkItem
 from dicomsvc.objects.common import NOT_VERIFIED
 from dicomsvc.objects.report_text import report_text
@@ -21,6 +23,8 @@ from dicomsvc.objects.verification import Verdict
 from dicomsvc.store import Store
 
 Uid = Annotated[str, Path(max_length=64, pattern=r"^[0-9.]+$", description="UID of the analysis")]
+_DRAWN_AT_ONCE: Final = 2
+_MOST_WAITING: Final = 16
 QueryUid = Annotated[str | None, Query(max_length=64, pattern=r"^[0-9.]+$")]
 
 
@@ -28,6 +32,8 @@ def analysis_routes(store: Store, jobs: Jobs) -> APIRouter:
     """Return the routes under ``/api/analyses``."""
     router = APIRouter(prefix="/api/analyses", tags=["analyses"])
     catalogue = Catalogue(store.settings)
+    # A large picture takes some 200 MB while it is drawn.
+    drawing = CapacityLimiter(_DRAWN_AT_ONCE)
 
     @router.post("", status_code=201, summary="Run a model over a slide, or regions of it")
     def create(
@@ -78,12 +84,15 @@ def analysis_routes(store: Store, jobs: Jobs) -> APIRouter:
         return VerdictEntry.of(judge(store, _analysis(jobs, uid), opinion, request.scope.get("user") or "anonymous"))
 
     @router.get("/{uid}/overlay.png", response_class=Response, summary="What was found, drawn over the slide")
-    def overlay(
+    async def overlay(
         uid: Uid,
         region: Annotated[str | None, Query(max_length=80, description="X,Y,WIDTH,HEIGHT in slide pixels")] = None,
         max_size: Annotated[int, Query(ge=64, le=4096)] = 1600,
     ) -> Response:
-        return Response(_picture(store, _analysis(jobs, uid), region, max_size), media_type="image/png")
+        if drawing.statistics().tasks_waiting >= _MOST_WAITING:
+            raise OutOfResources("too many pictures are asked for at once; try again later")
+        draw = partial(_picture, store, jobs, uid, region, max_size)
+        return Response(await to_thread.run_sync(draw, limiter=drawing), media_type="image/png")
 
     return router
 
@@ -104,7 +113,8 @@ def _note(store: Store, item: WorkItem) -> str:
     return NOT_VERIFIED if judgement is None else f"AI result, {judgement.verdict.lower()} by a person"
 
 
-def _picture(store: Store, item: WorkItem, region: str | None, max_size: int) -> bytes:
+def _picture(store: Store, jobs: Jobs, uid: str, region: str | None, max_size: int) -> bytes:
+    item = _analysis(jobs, uid)
     if item.state is not State.COMPLETED:
         raise Conflict(f"analysis {item.uid} is {item.state}; there is nothing to draw yet")
     place = None if region is None else parse_regions([region])[0].rectangle()

@@ -12,7 +12,6 @@ import queue
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -22,11 +21,12 @@ from typing import Any
 from dicomsvc.config import Settings
 from dicomsvc.errors import Cancelled, DicomsvcError, OutOfResources
 from dicomsvc.jobs.items import Handler, Progress, Work
-from dicomsvc.logs import configure_logging
+from dicomsvc.logs import configure_logging, places
 from dicomsvc.store import Store
 
 _log = logging.getLogger(__name__)
 PROGRESS_EVERY_SECONDS = 0.5
+_DATABASE_PAUSE_SECONDS = 1.0
 _EXIT_ORPHANED = 4
 _FIRST_TO_BE_KILLED = "500"
 
@@ -97,11 +97,21 @@ def main(
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_BE_KILLED, encoding="ascii")
     configure_logging(settings.log_level, as_json=settings.log_json)
     line = _Line(connection)
-    with store_factory(settings) as store:
+    with _open_store(store_factory, settings) as store:
         line.say("ready")
         while True:
             message = line.runs.get()
             _run(line, store, handlers[message["kind"]], message)
+
+
+def _open_store(store_factory: StoreFactory, settings: Settings) -> Store:
+    """Return the store once the database answers; the parent ends a wait that takes too long."""
+    while True:
+        try:
+            return store_factory(settings)
+        except OutOfResources as error:
+            _log.warning("a work process waits: %s", error)
+            time.sleep(_DATABASE_PAUSE_SECONDS)
 
 
 def _run(line: _Line, store: Store, handler: Handler, message: Mapping[str, Any]) -> None:
@@ -127,9 +137,7 @@ def _run(line: _Line, store: Store, handler: Handler, message: Mapping[str, Any]
     except DicomsvcError as error:
         line.say("failed", error_kind=type(error).__name__, error=str(error))
     except Exception as error:  # noqa: BLE001 - the border: a handler's fault must not take the process down
-        # A foreign message may quote what it read: only places and types are told.
-        places = "".join(traceback.format_tb(error.__traceback__))
-        _log.error("work item %s (%s): %s\n%s", work.uid, work.kind, type(error).__name__, places)
+        _log.error("work item %s (%s) failed\n%s", work.uid, work.kind, places(error))
         line.say(
             "failed", error_kind=type(error).__name__, error=f"internal error ({type(error).__name__}); see the log"
         )

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from procrastinate import BaseRetryStrategy, JobContext, RetryDecision
 from procrastinate.exceptions import ConnectorException, JobAborted
@@ -24,7 +25,7 @@ from dicomsvc.errors import OutOfResources
 from dicomsvc.jobs.attempts import Attempts
 from dicomsvc.jobs.child import StoreFactory
 from dicomsvc.jobs.delivery import TASK, receiver, recover
-from dicomsvc.jobs.items import Handler, Progress, WorkItem
+from dicomsvc.jobs.items import Handler, WorkItem
 from dicomsvc.jobs.pool import Children
 from dicomsvc.jobs.process import Listener, Outcome
 from dicomsvc.jobs.subscriptions import Subscriptions
@@ -217,8 +218,8 @@ class Worker:
             return
         _log.info("work item %s (%s): attempt %d", uid, item.kind, item.attempts)
         listener = Listener(
-            progress=lambda progress: self._tell_progress(item, progress),
-            log=lambda line: self._attempts.log(uid, item.attempts, line),
+            progress=lambda progress: self._tell(item, partial(self._attempts.report, uid, item.attempts, progress)),
+            log=lambda line: self._tell(item, partial(self._attempts.log, uid, item.attempts, line)),
             should_stop=context.should_abort,
         )
         with self._children.borrow() as child:
@@ -231,9 +232,9 @@ class Worker:
             raise _HandBack
         self._conclude(item, outcome)
 
-    def _tell_progress(self, item: WorkItem, progress: Progress) -> None:
+    def _tell(self, item: WorkItem, write: Callable[[], object]) -> None:
         try:
-            self._attempts.report(item.uid, item.attempts, progress)
+            write()
         except OutOfResources as error:
             _log.warning("progress of work item %s is not written: %s", item.uid, error)
 

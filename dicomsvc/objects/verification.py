@@ -182,6 +182,8 @@ def _check(judgement: Judgement) -> None:
         raise BadRequest("a verdict names an organisation, in at most 64 characters")
     if any(letter == "\\" or not letter.isprintable() for letter in name + organisation):
         raise BadRequest("the names of a verdict have no backslash and no control characters")
+    if any((ord(letter) < 32 and letter not in "\t\n\r") or letter == "\x7f" for letter in judgement.comment):
+        raise BadRequest("the comment of a verdict has no control characters but tab and line ends (PS3.5 6.1.3)")
 
 
 def _unicode_copy(report: Dataset) -> Dataset:

@@ -1,7 +1,8 @@
 """The ASGI application, put together from the rooms' routes."""
 
-from fastapi import FastAPI, Request
-from fastapi.responses import Response
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 
 from dicomsvc import __version__
 from dicomsvc.ai.routes import analysis_routes, model_routes, performable_work
@@ -11,9 +12,11 @@ from dicomsvc.errors import DicomsvcError
 from dicomsvc.ingest.routes import job_routes, upload_routes
 from dicomsvc.jobs import Jobs
 from dicomsvc.store import Store
+from dicomsvc.web.answers import tell_error, tell_http, tell_invalid
 from dicomsvc.web.api import api_router
+from dicomsvc.web.bodies import SmallBodies
 from dicomsvc.web.cors import Cors
-from dicomsvc.web.gate import AsgiApp, Gate, Traffic, error_answer
+from dicomsvc.web.gate import AsgiApp, Gate, Traffic
 from dicomsvc.web.health import health_routes
 from dicomsvc.web.pages import add_pages
 
@@ -43,9 +46,9 @@ def build_app(store: Store, traffic: Traffic | None = None) -> AsgiApp:
 
     add_pages(app)
 
-    @app.exception_handler(DicomsvcError)
-    async def _tell(request: Request, error: DicomsvcError) -> Response:
-        headers, body = error_answer(error)
-        return Response(body, error.http_status, {name.decode(): value.decode() for name, value in headers})
+    app.add_exception_handler(DicomsvcError, tell_error)
+    app.add_exception_handler(RequestValidationError, tell_invalid)
+    app.add_exception_handler(HTTPException, tell_http)
 
-    return Gate(app, FrameApp(store, settings), Authenticator(settings.auth), Cors(settings.http.cors_origins), traffic)
+    authenticator, cors = Authenticator(settings.auth), Cors(settings.http.cors_origins)
+    return Gate(SmallBodies(app), FrameApp(store, settings), authenticator, cors, traffic)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from dicomsvc.auth.tokens import CHALLENGE, Authenticator
 from dicomsvc.errors import DicomsvcError, NotAllowed, NotAuthenticated, OutOfResources
+from dicomsvc.logs import places
 from dicomsvc.web.cors import Cors, Headers
 
 _log = logging.getLogger(__name__)
@@ -105,9 +106,9 @@ class Gate:
         except DicomsvcError as error:
             status = error.http_status
             await _refuse_channel(scope, send, status, *error_answer(error), accepted=accepted)
-        except Exception:  # noqa: BLE001 - the border
+        except Exception as error:  # noqa: BLE001 - the border
             status = 500
-            _log.exception("a WebSocket of %s failed", _group(scope["path"]))
+            _log.error("a WebSocket of %s failed\n%s", _group(scope["path"]), places(error))
             await _refuse_channel(scope, send, status, *_surprise(), accepted=accepted)
         finally:
             # How long it was open says nothing of how long answers take.
@@ -131,9 +132,9 @@ class Gate:
         except DicomsvcError as error:
             status = error.http_status
             await _answer(send, status, *error_answer(error))
-        except Exception:  # noqa: BLE001 - the border
+        except Exception as error:  # noqa: BLE001 - the border
             status = 500
-            _log.exception("a request for frames failed")
+            _log.error("a request for frames failed\n%s", places(error))
             await _answer(send, status, *_surprise())
         finally:
             self._traffic.count("frames", status, started)
@@ -167,9 +168,9 @@ class Gate:
                 # The status line is out: breaking the connection is all that keeps a half answer from looking whole.
                 raise
             await _answer(counted_send, error.http_status, *error_answer(error))
-        except Exception:  # noqa: BLE001
-            # The border: whatever went wrong, the client gets an answer without a trace of its data.
-            _log.exception("%s of %s failed", scope["method"], _group(path))
+        except Exception as error:  # noqa: BLE001
+            # The border: whatever went wrong, neither the answer nor the log has a trace of the client's data.
+            _log.error("%s of %s failed\n%s", scope["method"], _group(path), places(error))
             if not status:
                 await _answer(counted_send, 500, *_surprise())
         finally:

@@ -1,5 +1,6 @@
 """Accepting and rejecting results: a person's verdict, recorded as a new version of the report."""
 
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,6 +17,9 @@ from dicomsvc.objects.report import report_file
 from dicomsvc.objects.verification import Judgement, Verdict, judged, judgement_of
 from dicomsvc.store import Source, Store
 from dicomsvc.store.database import database_errors
+
+# A verdict holds one connection and needs another: several at a time could wait for each other's.
+_one_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ def judge(store: Store, item: WorkItem, opinion: Opinion, who: str) -> Judgement
     )
     equipment = Equipment("dicomsvc", "dicomsvc", store.settings.dimse.ae_title, (dicomsvc.__version__,))
     # Two people at a time would make two second versions.
-    with database_errors(), store.engine.begin() as connection:
+    with _one_at_a_time, database_errors(), store.engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:uid))"), {"uid": item.uid})
         report = judged(latest_report(store, item), judgement, equipment)
         with store.spool() as file:

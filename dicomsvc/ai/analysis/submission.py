@@ -7,9 +7,9 @@ from pydicom.uid import VLWholeSlideMicroscopyImageStorage
 
 from dicomsvc.ai.analysis.request import AnalysisRequest, Options, Region
 from dicomsvc.ai.catalogue.manifest import Manifest
-from dicomsvc.ai.catalogue.repository import Catalogue
+from dicomsvc.ai.catalogue.repository import Catalogue, parse_reference
 from dicomsvc.dicom.json import metadata_dataset
-from dicomsvc.errors import BadRequest, NotFound
+from dicomsvc.errors import BadRequest, Conflict, NotFound
 from dicomsvc.jobs import Jobs, Priority, WorkItem
 from dicomsvc.objects.codes import PRIVATE_SCHEME
 from dicomsvc.objects.derived import SYNTHETIC
@@ -72,6 +72,8 @@ def submit(
         When the slide or the model is not there, or the model cannot be used.
     BadRequest
         When the study has several slides and none is named.
+    Conflict
+        When another analysis was asked for under this key.
     """
     manifest = catalogue.find(wish.model)
     if series_instance_uid is None:
@@ -90,7 +92,13 @@ def submit(
         regions=wish.regions,
         options=wish.options,
     )
-    return Jobs(store.engine).create(KIND, request.inputs(), requested_by, priority=Priority(wish.priority), key=key)
+    inputs, priority = request.inputs(), Priority(wish.priority)
+    item = Jobs(store.engine).create(KIND, inputs, requested_by, priority=priority, key=key)
+    # Where no version was named, the one in force may be another since.
+    open_ = () if parse_reference(wish.model)[1] else ("number", "version")
+    if any(item.inputs.get(name) != inputs.get(name) for name in {*item.inputs, *inputs}.difference(open_)):
+        raise Conflict(f"this idempotency key is that of another analysis, {item.uid}; take a new one for a new wish")
+    return item
 
 
 def chosen_version(catalogue: Catalogue, request: AnalysisRequest) -> Manifest:

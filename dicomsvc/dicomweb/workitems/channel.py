@@ -24,8 +24,6 @@ from dicomsvc.store.query.values import Texts
 _log = logging.getLogger(__name__)
 _LOOK_EVERY_SECONDS: Final = 0.5
 _MOST_CHANNELS: Final = 256
-_TRY_AGAIN_LATER: Final = 1013
-_POLICY_VIOLATION: Final = 1008
 
 
 class Channels:
@@ -37,15 +35,16 @@ class Channels:
         self._open = 0
 
     async def serve(self, websocket: WebSocket) -> None:
-        """Serve one channel until the client goes."""
-        try:
-            aet = require_ae_title(websocket.path_params["aet"])
-        except BadRequest:
-            await websocket.close(_POLICY_VIOLATION)
-            return
+        """Serve one channel until the client goes.
+
+        Raises
+        ------
+        BadRequest, OutOfResources
+            Before the handshake is answered, so that it can be refused with a status.
+        """
+        aet = require_ae_title(websocket.path_params["aet"])
         if self._open >= _MOST_CHANNELS:
-            await websocket.close(_TRY_AGAIN_LATER)
-            return
+            raise OutOfResources(f"there are {_MOST_CHANNELS} event channels already; try again later")
         self._open += 1
         try:
             await websocket.accept()

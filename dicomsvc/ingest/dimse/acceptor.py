@@ -18,6 +18,7 @@ from dicomsvc.ingest.dimse.failures import ConnectionEnded, NodeStopping, PeerTi
 from dicomsvc.ingest.dimse.services import HANDLERS, offer
 from dicomsvc.ingest.dimse.session import Session
 from dicomsvc.ingest.dimse.stream import PduStream
+from dicomsvc.logs import places
 from dicomsvc.store import Store
 
 _log = logging.getLogger(__name__)
@@ -76,8 +77,8 @@ class Connection:
                 _log.info("association with %s ended early: %s", self._address, ended)
         except OSError as error:
             _log.info("connection from %s ended: %s", self._address, error.strerror or type(error).__name__)
-        except Exception:  # noqa: BLE001 - the border: one peer's connection must not harm the service
-            _log.exception("connection from %s failed", self._address)
+        except Exception as error:  # noqa: BLE001 - the border: one peer's connection must not harm the service
+            _log.error("connection from %s failed\n%s", self._address, places(error))
             self._abort(pdu.REASON_NOT_SPECIFIED)
         finally:
             self._node.counters.ended(

@@ -11,6 +11,7 @@ from dicomsvc.ingest.dimse.failures import ConnectionEnded, ProtocolViolation
 from dicomsvc.ingest.dimse.file_meta import part10_head
 from dicomsvc.ingest.dimse.overlap import OverlappedWriter
 from dicomsvc.ingest.dimse.session import Session
+from dicomsvc.logs import places
 from dicomsvc.store import Source, SpoolFile, Stored
 
 _log = logging.getLogger(__name__)
@@ -40,8 +41,8 @@ def _status_of(session: Session, message: Message) -> tuple[int, str]:
         _log.warning("C-STORE refused with %#06x: %s", error.dimse_status, error.message)
         session.counters.failed(error.dimse_status)
         return error.dimse_status, error.message
-    except Exception:  # noqa: BLE001 - the border of the DIMSE handler: a peer must get a status whatever happens
-        _log.exception("C-STORE failed unexpectedly")
+    except Exception as error:  # noqa: BLE001 - the border of the DIMSE handler: a peer must get a status whatever happens
+        _log.error("C-STORE failed unexpectedly\n%s", places(error))
         session.counters.failed(DicomsvcError.dimse_status)
         return DicomsvcError.dimse_status, "internal error"
     session.counters.stored(with_warnings=bool(stored.warnings))
