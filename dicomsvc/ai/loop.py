@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dicomsvc.ai.catalogue.manifest import Manifest
+from dicomsvc.ai.catalogue.manifest import InputSpec, Manifest
 from dicomsvc.ai.decoding import ChunkFindings, Decoder, Stitcher, TileFindings
 from dicomsvc.ai.inference.backend import Backend, Tensor
 from dicomsvc.errors import Cancelled, ModelFailure, ServerUnavailable
@@ -74,7 +74,7 @@ class TileLoop:
         self._trouble = ""
         self._stopped = threading.Event()
         self._statistics = np.array([source.statistics], np.float32)
-        self._batch = max(1, min(manifest.input.max_batch, _LARGEST_BATCH_PIXELS // manifest.input.tile_size**2))
+        self._batch = batch_size(manifest.input)
 
     def findings(self, plan: TilePlan, chunks: Iterable[Chunk]) -> Generator[ChunkFindings]:
         """Yield the findings of the chunks, in their order.
@@ -165,3 +165,8 @@ class TileLoop:
             else:
                 self._trouble = ""
                 return answer
+
+
+def batch_size(spec: InputSpec) -> int:
+    """Return how many tiles go to the model in one call."""
+    return max(1, min(spec.max_batch, _LARGEST_BATCH_PIXELS // spec.tile_size**2))
