@@ -81,7 +81,7 @@ class InstanceDecoder:
             weak_below = centre - np.float32(self.settings["centre_threshold"])
             field = centre
         # Where a model's map is flat, the way to the middle is that of the mask.
-        field = np.maximum(field, 0) + np.float32(1e-4) * distance
+        field = np.asarray(cv2.scaleAdd(distance, 1e-4, np.maximum(field, 0)), np.float32)
         return split(field, foreground.view(np.bool_), self.settings["split_depth"], weak_below=weak_below)
 
     def _large_enough(self, pixels: Pixels, place: Placement) -> Pixels:

@@ -29,46 +29,45 @@ def split(
         A map that is negative where a peak marks nothing: such a peak joins a neighbour whatever the saddle is.
     """
     rows, columns = field.shape
+    labels = np.zeros(field.shape, np.int32)
+    places = np.flatnonzero(foreground)
+    if not len(places):
+        return labels
     padded = np.zeros((rows + 2, columns + 2), np.float32)
-    padded[1:-1, 1:-1] = np.where(foreground, field, 0)
-    inside = np.zeros(padded.shape, np.bool_)
-    inside[1:-1, 1:-1] = foreground
-    pixels = np.flatnonzero(inside)
-    if not len(pixels):
-        return np.zeros(field.shape, np.int32)
+    np.multiply(field, foreground, out=padded[1:-1, 1:-1])
+    width = columns + 2
+    pixels = places + 2 * (places // columns) + (width + 1)
     position = np.zeros(padded.size, np.intp)
     position[pixels] = np.arange(len(pixels))
-    heights = padded.ravel()[pixels]
-    peaks, basin = _basins(padded.ravel(), pixels, position, heights, columns + 2)
+    heights = padded.ravel().take(pixels)
+    peaks, basin = _basins(padded.ravel(), pixels, position, heights, width)
     weak = np.zeros(len(peaks), np.bool_)
     if weak_below is not None:
-        at = pixels[peaks]
-        weak = weak_below[at // (columns + 2) - 1, at % (columns + 2) - 1] < 0
-    saddles = _saddles(pixels, position, heights, basin, columns + 2)
+        weak = weak_below.ravel()[places[peaks]] < 0
+    saddles = _saddles(pixels, position, heights, basin, width)
     label = _joined(heights[peaks], weak, *saddles, share)
-    labels = np.zeros(padded.size, np.int32)
-    labels[pixels] = label[basin]
-    return np.ascontiguousarray(labels.reshape(padded.shape)[1:-1, 1:-1])
+    labels.reshape(-1)[places] = label.take(basin)
+    return labels
 
 
 def _basins(field: Floats, pixels: Indices, position: Indices, heights: Floats, width: int) -> tuple[Indices, Indices]:
     """Return the peaks (numbers of pixels) and for each pixel the number of its peak."""
-    best, target = heights.copy(), pixels.copy()
-    for offset in (-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1):
-        neighbour = pixels + offset
-        height = field[neighbour]
-        higher = height > best
-        np.copyto(best, height, where=higher)
-        np.copyto(target, neighbour, where=higher)
-    parent = position[target]
+    offsets = np.array([0, -width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1])
+    best, way = heights.copy(), np.zeros(len(pixels), np.uint8)
+    for number, offset in enumerate(offsets[1:].tolist(), 1):
+        height = field.take(pixels + offset)
+        # A later way is the better one wherever it is higher: so the largest number is the one to take.
+        np.maximum(way, (height > best).view(np.uint8) * np.uint8(number), out=way)
+        np.maximum(best, height, out=best)
+    parent = position.take(pixels + offsets.take(way))
     while True:
-        further = parent[parent]
+        further = parent.take(parent)
         if np.array_equal(further, parent):
             break
         parent = further
     is_peak = parent == np.arange(len(parent))
-    number = np.cumsum(is_peak) - 1
-    return np.flatnonzero(is_peak), number[parent]
+    number_of = np.cumsum(is_peak) - 1
+    return np.flatnonzero(is_peak), number_of.take(parent)
 
 
 def _saddles(
@@ -78,11 +77,12 @@ def _saddles(
     pairs: list[Any] = []
     levels: list[Any] = []
     count = int(basin.max()) + 1
-    basins = np.full(len(position), -1, np.intp)
-    basins[pixels] = basin
+    numbers = basin.astype(np.int32) + 1
+    basins = np.zeros(len(position), np.int32)
+    basins[pixels] = numbers
     for offset in (1, width - 1, width, width + 1):
-        beside = basins[pixels + offset]
-        one = np.flatnonzero((beside >= 0) & (beside != basin))
+        beside = basins.take(pixels + offset)
+        one = np.flatnonzero((beside > 0) & (beside != numbers))
         two = position[pixels[one] + offset]
         low, high = np.minimum(basin[one], basin[two]), np.maximum(basin[one], basin[two])
         pairs.append(low * count + high)
