@@ -24,7 +24,8 @@ from dicomsvc.wsi.display import (
     show,
     stored_window,
 )
-from dicomsvc.wsi.slide import Slide, StoredImage
+from dicomsvc.wsi.image import StoredImage
+from dicomsvc.wsi.slide import Slide
 
 MAX_SOURCE_PIXELS: Final = 1 << 28
 DEFAULT_SIDE: Final = 2048

@@ -26,7 +26,8 @@ from dicomsvc.dicomweb.resources import INSTANCE, SERIES, STUDY, find_records
 from dicomsvc.dicomweb.viewport import Rendering, read_rendering
 from dicomsvc.errors import BadRequest, NotFound
 from dicomsvc.store import InstanceRecord, Store
-from dicomsvc.wsi.slide import StoredImage, open_image, open_slide
+from dicomsvc.wsi.image import StoredImage, open_image
+from dicomsvc.wsi.slide import open_slide
 
 THUMBNAIL_SIDE: Final = 256
 _MAX_FRAMES: Final = 64

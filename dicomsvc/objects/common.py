@@ -83,11 +83,7 @@ def common_modules(
     ds.FrameOfReferenceUID = UID(source.frame_of_reference_uid)
     ds.PositionReferenceIndicator = "SLIDE_CORNER"
     _add_equipment(ds, source, provenance)
-    _copy(source.dataset, ds, _SPECIMEN)
-    # Type 2 and 1 of the Specimen Module (C.7.6.22), though a slide may lack them.
-    for keyword in ("IssuerOfTheContainerIdentifierSequence", "ContainerTypeCodeSequence"):
-        if keyword not in ds:
-            setattr(ds, keyword, [])
+    _add_specimen(ds, source)
     levels = source.levels if referenced is None else referenced
     if levels:
         ds.ReferencedSeriesSequence = [referenced_series(source, levels)]
@@ -197,6 +193,23 @@ def _in_zone_of(source: SourceSlide, moment: datetime) -> datetime:
     return moment.astimezone(timezone(-offset if text[0] == "-" else offset))
 
 
+def _add_specimen(ds: Dataset, source: SourceSlide) -> None:
+    """Add the Specimen Module (PS3.3 C.7.6.22), complete though a slide may lack what it asks for."""
+    _copy(source.dataset, ds, _SPECIMEN)
+    ds.ContainerIdentifier = source.container_identifier
+    for keyword in ("IssuerOfTheContainerIdentifierSequence", "ContainerTypeCodeSequence"):
+        if keyword not in ds:
+            setattr(ds, keyword, [])
+    if not ds.get("SpecimenDescriptionSequence"):
+        # What is on a slide that tells nothing of its specimens is taken for one.
+        specimen = Dataset()
+        specimen.SpecimenIdentifier = source.container_identifier
+        specimen.IssuerOfTheSpecimenIdentifierSequence = []
+        specimen.SpecimenUID = UID(derived_uid("specimen", source.frame_of_reference_uid, source.container_identifier))
+        specimen.SpecimenPreparationSequence = []
+        ds.SpecimenDescriptionSequence = [specimen]
+
+
 def _add_equipment(ds: Dataset, source: SourceSlide, provenance: Provenance) -> None:
     equipment, algorithm = provenance.equipment, provenance.algorithm
     ds.Manufacturer = equipment.manufacturer
@@ -204,8 +217,8 @@ def _add_equipment(ds: Dataset, source: SourceSlide, provenance: Provenance) -> 
     ds.DeviceSerialNumber = equipment.device_serial_number
     ds.SoftwareVersions = list(equipment.software_versions)
     scanner = Dataset()
-    scanner.Manufacturer = ""
     _copy(source.dataset, scanner, _EQUIPMENT)
+    scanner.Manufacturer = scanner.get("Manufacturer") or "Unknown"
     scanner.ContributionDescription = "Acquired the slide"
     scanner.PurposeOfReferenceCodeSequence = [code_item(_ACQUISITION_EQUIPMENT)]
     model = Dataset()

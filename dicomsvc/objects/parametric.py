@@ -141,6 +141,8 @@ def _groups(source: SourceSlide, level: SourceLevel, quantity: MapQuantity) -> D
     window = Dataset()
     window.WindowCenter = format_number_as_ds((quantity.minimum + quantity.maximum) / 2)
     window.WindowWidth = format_number_as_ds(quantity.maximum - quantity.minimum)
+    # The width of a linear window is at least 1 (PS3.3 C.11.2.1.2.1); shares and densities need less.
+    window.VOILUTFunction = "LINEAR_EXACT"
     groups.FrameVOILUTSequence = [window]
     identity = Dataset()
     identity.RescaleIntercept, identity.RescaleSlope, identity.RescaleType = "0", "1", "US"

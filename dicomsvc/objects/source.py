@@ -1,7 +1,7 @@
 """The slide that results are about: its identity, its levels, its place in the slide's frame of reference."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -63,7 +63,7 @@ def source_slide(datasets: Sequence[Dataset]) -> SourceSlide:
     """Describe a pyramid by the data sets (without pixels) of its levels, in any order.
 
     A level without an origin gets that of another level, else (0, 0): its results still lie right on the slide, as all
-    of them are told from the same origin.
+    of them are told from the same origin. A slide that does not name its container is named by its series.
 
     Raises
     ------
@@ -85,9 +85,10 @@ def _source_slide(datasets: Sequence[Dataset]) -> SourceSlide:
     origins = [_origin(ds) for ds in ordered]
     known = next((origin for origin in origins if origin is not None), (0.0, 0.0))
     levels = tuple(_level(ds, origin or known) for ds, origin in zip(ordered, origins, strict=True))
-    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "ContainerIdentifier"):
-        if len({str(_required(ds, keyword)) for ds in ordered}) > 1:
-            raise InvalidInstance(f"the levels of the slide differ in {keyword}")
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+        _only({str(_required(ds, keyword)) for ds in ordered}, keyword)
+    named = {str(ds.ContainerIdentifier) for ds in ordered if ds.get("ContainerIdentifier")}
+    _only(named, "ContainerIdentifier")
     base = ordered[0]
     orientation = tuple(float(value) for value in _required(base, "ImageOrientationSlide"))
     if len(orientation) != 6:
@@ -96,11 +97,16 @@ def _source_slide(datasets: Sequence[Dataset]) -> SourceSlide:
         study_instance_uid=str(base.StudyInstanceUID),
         series_instance_uid=str(base.SeriesInstanceUID),
         frame_of_reference_uid=str(base.FrameOfReferenceUID),
-        container_identifier=str(base.ContainerIdentifier),
+        container_identifier=next(iter(named), str(base.SeriesInstanceUID)),
         image_orientation=orientation,
         levels=levels,
         dataset=_without_frames(base),
     )
+
+
+def _only(values: Set[str], keyword: str) -> None:
+    if len(values) > 1:
+        raise InvalidInstance(f"the levels of the slide differ in {keyword}")
 
 
 def _level(ds: Dataset, origin_mm: tuple[float, float]) -> SourceLevel:

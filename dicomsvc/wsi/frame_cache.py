@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 
 from dicomsvc.wsi.codecs import Pixels
-from dicomsvc.wsi.slide import StoredImage
+from dicomsvc.wsi.image import StoredImage
 
 
 class FrameCache:

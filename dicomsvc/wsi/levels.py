@@ -16,7 +16,8 @@ import numpy as np
 
 from dicomsvc.errors import UnfitSlide
 from dicomsvc.wsi.frame_cache import cached_frames
-from dicomsvc.wsi.slide import Slide, StoredImage
+from dicomsvc.wsi.image import StoredImage
+from dicomsvc.wsi.slide import Slide
 
 _ROUNDING_PIXELS: Final = 2
 _COARSEST_FACTOR: Final = 1024

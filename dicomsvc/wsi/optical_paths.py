@@ -5,7 +5,7 @@ from typing import Final
 
 from dicomsvc.errors import UnfitSlide
 from dicomsvc.wsi.attributes import item, items, text
-from dicomsvc.wsi.slide import StoredImage
+from dicomsvc.wsi.image import StoredImage
 
 RGB: Final = ("R", "G", "B")
 _EPIFLUORESCENCE: Final = "111743"

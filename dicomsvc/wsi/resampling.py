@@ -14,11 +14,12 @@ import numpy.typing as npt
 from dicomsvc.errors import TooLarge, UnfitSlide
 from dicomsvc.wsi.codecs import Pixels, sample_type
 from dicomsvc.wsi.frame_cache import FrameCache
+from dicomsvc.wsi.image import MAX_REGION_BYTES, StoredImage
 from dicomsvc.wsi.levels import level_for, readable_levels, slide_mpp
 from dicomsvc.wsi.optical_paths import RGB, all_paths, choose_paths
 from dicomsvc.wsi.plan import Rectangle, make_grid
 from dicomsvc.wsi.raster import resize
-from dicomsvc.wsi.slide import MAX_REGION_BYTES, Slide, StoredImage
+from dicomsvc.wsi.slide import Slide
 
 Tile = npt.NDArray[np.uint8]
 CACHE_BYTES: Final = 192 << 20

@@ -1,85 +1,21 @@
 """A stored slide as a pyramid of levels (PS3.3 C.8.12, A.32.8)."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
+from dicomsvc.errors import NotFound
+from dicomsvc.store import Store
+from dicomsvc.wsi.attributes import item, numbers, text
+from dicomsvc.wsi.codecs import Pixels
+from dicomsvc.wsi.image import StoredImage, open_image
+from dicomsvc.wsi.joining import joined
 
-from dicomsvc.dicom.json import Metadata, metadata_dataset
-from dicomsvc.errors import NotFound, TooLarge
-from dicomsvc.store import InstanceRecord, Store
-from dicomsvc.wsi.attributes import Dataset, item, numbers, text, texts
-from dicomsvc.wsi.codecs import Pixels, sample_type
-from dicomsvc.wsi.frame_reader import FrameReader, open_frames
-from dicomsvc.wsi.tiling import Tiling, read_tiling
-
-MAX_REGION_BYTES: Final = 1 << 29
 _FLAVOURS: Final = ("LABEL", "OVERVIEW", "THUMBNAIL")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StoredImage:
-    """One instance with pixels.
-
-    ``dataset`` is its DICOM JSON; ``flavour`` the third value of Image Type (``VOLUME``, ``LABEL``, …);
-    ``pixel_spacing_mm`` the distance of rows and of columns, 0 where it is not known.
-    """
-
-    record: InstanceRecord
-    reader: FrameReader
-    tiling: Tiling
-    dataset: Dataset
-    metadata: Metadata
-    flavour: str
-    pixel_spacing_mm: tuple[float, float]
-
-    @property
-    def columns(self) -> int:
-        return self.tiling.total_columns
-
-    @property
-    def rows(self) -> int:
-        return self.tiling.total_rows
-
-    def read_region(
-        self,
-        x: int,
-        y: int,
-        width: int,
-        height: int,
-        channel: int = 0,
-        *,
-        decoded: Callable[[int], Pixels] | None = None,
-    ) -> Pixels:
-        """Return a region of the total pixel matrix as an array ``(rows, columns, samples)``.
-
-        Colour is RGB. What lies outside of the matrix or in no tile is white in colour images, 0 in others.
-        ``decoded`` gives a frame by its number; without it each is decoded anew.
-
-        Raises
-        ------
-        TooLarge
-            When the region would take more memory than one may have.
-        NotFound, DamagedFile, NotAcceptable
-            When its frames cannot be read.
-        """
-        index = self.reader.index
-        dtype = sample_type(index)
-        if width * height * index.samples_per_pixel * dtype.itemsize > MAX_REGION_BYTES:
-            raise TooLarge(f"a region of {width} x {height} pixels is too large to be read at once")
-        background = 255 if index.samples_per_pixel == 3 and dtype == np.uint8 else 0
-        region = np.full((height, width, index.samples_per_pixel), background, dtype)
-        for placed in self.tiling.placements(x, y, width, height, channel):
-            tile = (decoded or self.reader.decoded)(placed.frame_number)
-            left, top = max(placed.x, x), max(placed.y, y)
-            right = min(placed.x + tile.shape[1], x + width, self.columns)
-            bottom = min(placed.y + tile.shape[0], y + height, self.rows)
-            region[top - y : bottom - y, left - x : right - x] = tile[
-                top - placed.y : bottom - placed.y, left - placed.x : right - placed.x
-            ]
-        return region
+_SAME_EXTENT_PIXELS: Final = 2
+_APART: Final = 0.1
+"""Share of an image's extent: two images whose corners lie farther apart show different parts of the slide."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,37 +42,20 @@ class Slide:
         return coarsest if coarsest.columns <= image.columns else image
 
 
-def open_image(store: Store, record: InstanceRecord, metadata: Metadata) -> StoredImage:
-    """Open one stored instance.
-
-    Raises
-    ------
-    NotFound
-        When it has no pixel data, or was deleted meanwhile.
-    """
-    reader = open_frames(store, record)
-    ds = metadata_dataset(metadata, "")
-    kind = texts(ds, "00080008")
-    return StoredImage(
-        record=record,
-        reader=reader,
-        tiling=read_tiling(ds, reader.index),
-        dataset=ds,
-        metadata=metadata,
-        flavour=kind[2] if len(kind) > 2 else "",
-        pixel_spacing_mm=_pixel_spacing(ds),
-    )
-
-
 def open_slide(
     store: Store, study_instance_uid: str, series_instance_uid: str, *, like: StoredImage | None = None
 ) -> Slide:
-    """Open the images of a series; with ``like`` the levels are those of the pyramid that this image belongs to.
+    """Open the images of a series.
+
+    With ``like`` the levels are the instances of the pyramid that this image belongs to. Without it they are those of
+    the largest pyramid, one image each (see `joined`), and cover the same part of the glass.
 
     Raises
     ------
     NotFound
         When there are none.
+    UnfitSlide
+        When a part of a concatenation is missing.
     """
     records = [
         record
@@ -151,7 +70,12 @@ def open_slide(
     levels = [] if reference is None else [image for image in volumes if _same_pyramid(reference, image)]
     levels.sort(key=_size, reverse=True)
     chosen = {image.record.key for image in levels}
-    return Slide(tuple(levels), tuple(image for image in images if image.record.key not in chosen))
+    others = tuple(image for image in images if image.record.key not in chosen)
+    if like is None:
+        levels = joined([image for image in levels if _same_extent(levels[0], image)])
+    else:
+        levels = [image for image in levels if image.tiling.channels == like.tiling.channels]
+    return Slide(tuple(levels), others)
 
 
 def _size(image: StoredImage) -> int:
@@ -160,26 +84,51 @@ def _size(image: StoredImage) -> int:
 
 def _same_pyramid(one: StoredImage, other: StoredImage) -> bool:
     """Whether two images show the same thing in other sizes."""
-    return _identity(one) == _identity(other) and math.isclose(
-        one.columns / one.rows, other.columns / other.rows, rel_tol=0.2
+    return (
+        _identity(one) == _identity(other)
+        and math.isclose(one.columns / one.rows, other.columns / other.rows, rel_tol=0.2)
+        and not _lies_apart(one, other)
     )
 
 
 def _identity(image: StoredImage) -> Sequence[object]:
     ds, index = image.dataset, image.reader.index
     frame_of_reference, pyramid = text(ds, "00200052"), text(ds, "00080019")
-    kind = (image.record.sop_class_uid, index.samples_per_pixel, index.bits_allocated, image.tiling.channels)
-    return (*kind, frame_of_reference, pyramid)
-
-
-def _pixel_spacing(ds: Dataset) -> tuple[float, float]:
-    candidates: Iterable[Dataset] = (
-        item(ds, "52009229", "00289110"),
-        item(ds, "52009230", "00289110"),
-        ds,
+    # Fluorescence has optical paths in instances of their own, which are levels of one pyramid all the same.
+    paths = image.tiling.channels if index.samples_per_pixel == 3 else ()
+    return (
+        image.record.sop_class_uid,
+        index.samples_per_pixel,
+        index.bits_allocated,
+        paths,
+        frame_of_reference,
+        pyramid,
     )
-    for each in candidates:
-        spacing = numbers(each, "00280030")
-        if len(spacing) == 2 and all(0 < value < math.inf for value in spacing):
-            return spacing[0], spacing[1]
-    return 0.0, 0.0
+
+
+def _lies_apart(one: StoredImage, other: StoredImage) -> bool:
+    """Whether the corners tell that two images show different parts of the slide."""
+    corners = [_corner(image) for image in (one, other)]
+    if corners[0] is None or corners[1] is None or not all(one.pixel_spacing_mm):
+        return False
+    extent = max(one.columns * one.pixel_spacing_mm[1], one.rows * one.pixel_spacing_mm[0])
+    return math.dist(corners[0], corners[1]) > _APART * extent
+
+
+def _corner(image: StoredImage) -> tuple[float, float] | None:
+    origin = item(image.dataset, "00480008")
+    x, y = numbers(origin, "0040072A"), numbers(origin, "0040073A")
+    return (x[0], y[0]) if x and y else None
+
+
+def _same_extent(base: StoredImage, level: StoredImage) -> bool:
+    """Whether a level covers what the base covers, but for rounding of its size."""
+    sizes = ((base.rows, level.rows), (base.columns, level.columns))
+    for fine, coarse, (of_base, of_level) in zip(base.pixel_spacing_mm, level.pixel_spacing_mm, sizes, strict=True):
+        if (
+            fine > 0
+            and coarse > 0
+            and abs(of_base * fine - of_level * coarse) > _SAME_EXTENT_PIXELS * max(fine, coarse)
+        ):
+            return False
+    return True

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicomsvc.dicom.frames import FrameIndex
-from dicomsvc.wsi.attributes import Dataset, first, integer, item, items, text
+from dicomsvc.wsi.attributes import Dataset, first, integer, item, items, number, text
 
 _TOTAL_COLUMNS: Final = "00480006"
 _TOTAL_ROWS: Final = "00480007"
@@ -20,6 +20,7 @@ _PER_FRAME: Final = "52009230"
 _PLANE_POSITION: Final = "0048021A"
 _COLUMN_POSITION: Final = "0048021E"
 _ROW_POSITION: Final = "0048021F"
+_HEIGHT: Final = "0040074A"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ class Tiling:
     """A total pixel matrix of tiles.
 
     ``channels`` are the optical paths of an image, or the segments of a segmentation; at least one. ``sparse`` holds
-    for each frame its column, row and number of channel, where frames are not in the order of PS3.3 C.7.6.17.3.
+    for each frame its column, row and number of channel, where frames are not in the order of PS3.3 C.7.6.17.3; frames
+    of focal planes that are not looked at have the channel -1.
     """
 
     total_columns: int
@@ -92,6 +94,7 @@ def _channels(ds: Dataset) -> tuple[str, ...]:
 def _sparse(per_frame: tuple[Dataset, ...], shared: Dataset, channels: tuple[str, ...]) -> npt.NDArray[np.int64]:
     numbers = {name: number for number, name in enumerate(channels)}
     placed = np.zeros((len(per_frame), 3), np.int64)
+    heights = np.zeros(len(per_frame))
     for row, group in enumerate(per_frame):
         position = item(group, _PLANE_POSITION)
         placed[row] = (
@@ -99,7 +102,38 @@ def _sparse(per_frame: tuple[Dataset, ...], shared: Dataset, channels: tuple[str
             integer(position, _ROW_POSITION, 1) - 1,
             numbers.get(_channel_name(group) or _channel_name(shared), 0),
         )
+        heights[row] = number(position, _HEIGHT, 0.0)
+    _leave_middle_planes(placed, heights)
     return placed
+
+
+def _leave_middle_planes(placed: npt.NDArray[np.int64], heights: npt.NDArray[np.float64]) -> None:
+    """Of frames at the same place leave the middle one; the focus may follow the tissue from tile to tile."""
+    order = np.lexsort((heights, *placed.T))
+    ordered = placed[order]
+    starts = np.flatnonzero(np.append(True, (ordered[1:] != ordered[:-1]).any(axis=1))) if len(order) else order
+    counts = np.diff(np.append(starts, len(order)))
+    hidden = np.ones(len(order), bool)
+    hidden[order[starts + counts // 2]] = False
+    placed[hidden, 2] = -1
+
+
+def as_sparse(tiling: Tiling, frames: int) -> npt.NDArray[np.int64]:
+    """Return column, row and channel of each frame, whatever the organisation; see `Tiling`."""
+    if tiling.sparse is not None:
+        return tiling.sparse
+    across, down = -(-tiling.total_columns // tiling.columns), -(-tiling.total_rows // tiling.rows)
+    numbers = np.arange(frames, dtype=np.int64)
+    plane = numbers // (across * down)
+    is_middle = plane % tiling.focal_planes == tiling.focal_planes // 2
+    return np.stack(
+        [
+            numbers % across * tiling.columns,
+            numbers // across % down * tiling.rows,
+            np.where(is_middle, plane // tiling.focal_planes, -1),
+        ],
+        axis=1,
+    )
 
 
 def _channel_name(group: Dataset) -> str:

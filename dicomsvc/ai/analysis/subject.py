@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.uid import VLWholeSlideMicroscopyImageStorage
 
 from dicomsvc.errors import UnfitSlide
 from dicomsvc.objects.source import SourceSlide, source_slide
 from dicomsvc.store import Store
-from dicomsvc.wsi.slide import Slide, StoredImage, open_slide
+from dicomsvc.wsi.image import StoredImage
+from dicomsvc.wsi.slide import Slide, open_slide
 
 _PER_FRAME = "52009230"
 
@@ -48,8 +50,8 @@ def open_subject(store: Store, study_instance_uid: str, series_instance_uid: str
         When it lacks what every result object must repeat.
     """
     slide = open_slide(store, study_instance_uid, series_instance_uid)
-    if not slide.levels:
-        raise UnfitSlide(f"series {series_instance_uid} has no level of a slide")
+    if not slide.levels or slide.levels[0].record.sop_class_uid != VLWholeSlideMicroscopyImageStorage:
+        raise UnfitSlide(f"series {series_instance_uid} is no slide")
     if not all(slide.levels[0].pixel_spacing_mm):
         raise UnfitSlide(
             f"series {series_instance_uid} has no pixel spacing; convert it again with mpp, its micrometres a pixel"

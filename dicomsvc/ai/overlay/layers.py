@@ -13,7 +13,7 @@ from dicomsvc.ai.overlay.view import Canvas, Placing, View
 from dicomsvc.errors import TooLarge
 from dicomsvc.objects.annotations import AnnotationGroup, GraphicType
 from dicomsvc.wsi.codecs import Pixels
-from dicomsvc.wsi.slide import StoredImage
+from dicomsvc.wsi.image import StoredImage
 
 Colour = tuple[int, int, int]
 Values = npt.NDArray[np.float32]

@@ -22,7 +22,8 @@ from dicomsvc.objects.colour import srgb_colour
 from dicomsvc.store import InstanceRecord, Store
 from dicomsvc.wsi.attributes import Dataset, first, integer, item, items, number, numbers, text
 from dicomsvc.wsi.codecs import Pixels
-from dicomsvc.wsi.slide import Slide, StoredImage, open_image
+from dicomsvc.wsi.image import StoredImage, open_image
+from dicomsvc.wsi.slide import Slide
 
 _FRAME_OF_REFERENCE = "00200052"
 _LABELMAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"

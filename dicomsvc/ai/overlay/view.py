@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from dicomsvc.errors import UnfitSlide
 from dicomsvc.wsi.attributes import item, number, numbers
-from dicomsvc.wsi.slide import StoredImage
+from dicomsvc.wsi.image import StoredImage
 
 Canvas = npt.NDArray[np.uint8]
 """The picture that is drawn on, ``(rows, columns, 3)``, RGB."""

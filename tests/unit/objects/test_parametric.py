@@ -63,7 +63,7 @@ def test_values_are_byte_for_byte_those_of_highdicom(tmp_path: Path) -> None:
         "1",
         False,
         [[mapping]],
-        voi_lut_transformations=[hd.VOILUTTransformation(0.5, 1.0)],
+        voi_lut_transformations=[hd.VOILUTTransformation(0.5, 1.0, voi_lut_function="LINEAR_EXACT")],
         tile_pixel_array=True,
         tile_size=(TILE, TILE),
         dimension_organization_type="TILED_FULL",

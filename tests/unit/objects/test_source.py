@@ -45,7 +45,6 @@ def test_data_sets_from_dicom_json_describe_the_same_slide() -> None:
         "SeriesInstanceUID",
         "SOPInstanceUID",
         "FrameOfReferenceUID",
-        "ContainerIdentifier",
         "ImageOrientationSlide",
         "TotalPixelMatrixColumns",
         "TotalPixelMatrixRows",
@@ -172,3 +171,15 @@ def test_dates_are_told_in_the_slides_time_zone() -> None:
 def test_the_same_parts_make_the_same_uid() -> None:
     assert derived_uid("a", "b") == derived_uid("a", "b") != derived_uid("a", "c")
     assert len(derived_uid("a", "b")) <= 64
+
+
+def test_a_slide_that_names_neither_container_nor_specimen_nor_maker_gives_valid_results() -> None:
+    given = datasets()
+    for ds in given:
+        for keyword in ("ContainerIdentifier", "SpecimenDescriptionSequence", "Manufacturer"):
+            ds.pop(keyword, None)
+    source = source_slide(given)
+    first, second = written(source), written(source)
+    assert first.ContainerIdentifier == source.series_instance_uid
+    assert first.SpecimenDescriptionSequence[0].SpecimenUID == second.SpecimenDescriptionSequence[0].SpecimenUID
+    assert first.ContributingEquipmentSequence[0].Manufacturer == "Unknown"

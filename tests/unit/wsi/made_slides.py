@@ -10,7 +10,8 @@ import numpy.typing as npt
 from dicomsvc.dicom.frames import FrameIndex
 from dicomsvc.store import InstanceRecord
 from dicomsvc.wsi.frame_reader import FrameReader
-from dicomsvc.wsi.slide import Slide, StoredImage
+from dicomsvc.wsi.image import StoredImage
+from dicomsvc.wsi.slide import Slide
 from dicomsvc.wsi.tiling import Tiling
 
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
