@@ -17,6 +17,7 @@ from dicomsvc.objects.report import report_file
 from dicomsvc.objects.verification import Judgement, Verdict, judged, judgement_of
 from dicomsvc.store import Source, Store
 from dicomsvc.store.database import database_errors
+from dicomsvc.store.tables import audit
 
 # A verdict holds one connection and needs another: several at a time could wait for each other's.
 _one_at_a_time = threading.Lock()
@@ -79,5 +80,7 @@ def judge(store: Store, item: WorkItem, opinion: Opinion, who: str) -> Judgement
         report = judged(latest_report(store, item), judgement, equipment)
         with store.spool() as file:
             file.write(report_file(report))
-            store.add(file, Source("verdict", who))
+            stored = store.add(file, Source("verdict", who))
+        detail = {"analysis": item.uid, "verdict": opinion.verdict, "sop_instance_uid": stored.sop_instance_uid}
+        connection.execute(audit.insert().values(who=who, action="verdict", detail=detail))
     return judgement

@@ -21,6 +21,7 @@ _DATATYPES = {
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 _DEEPEST = 16
 _MOST_NODES = 200_000
+_MOST_FIELDS = 3_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,35 +53,55 @@ def read_graph(path: Path) -> OnnxGraph:
         # Not closed by hand: slices of it may still be known to an exception. It goes with the last of them.
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     try:
-        return _model(path, _Message(memoryview(content)))
+        return _model(path, _Message(memoryview(content), _Effort(path)))
     except (ValueError, IndexError):
         raise InvalidModel(f"{path}: is no ONNX model, or a damaged one") from None
 
 
 def _model(path: Path, model: "_Message") -> OnnxGraph:
-    parts = list(model.parts())
-    graphs = [_Message(value) for number, value in parts if number == 7]
+    graphs: list[_Message] = []
+    for number, part in model.parts():
+        if number == 25:
+            raise InvalidModel(f"{path}: defines functions of its own, which is not supported")
+        if number == 7:
+            graphs.append(part)
     if len(graphs) != 1:
         raise InvalidModel(f"{path}: is no ONNX model: it has {len(graphs)} graphs")
-    if any(number == 25 for number, _ in parts):
-        raise InvalidModel(f"{path}: defines functions of its own, which is not supported")
     _Checker(path).graph(graphs[0], 0)
     weights = set(_names(graphs[0], 5, 8))
     inputs = {name: tensor for name, tensor in _values(graphs[0], 11) if name not in weights}
     return OnnxGraph(inputs, dict(_values(graphs[0], 12)))
 
 
+class _Effort:
+    """Counts the fields that are read of a file, so that one made of millions of empty ones is given up."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._left = _MOST_FIELDS
+
+    def take(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise InvalidModel(f"{self._path}: is a graph of too many parts")
+
+
 class _Message:
     """The fields of one protocol buffer message."""
 
-    def __init__(self, view: memoryview) -> None:
+    def __init__(self, view: memoryview, effort: _Effort) -> None:
         self._view = view
+        self._effort = effort
 
-    def parts(self) -> Iterator[tuple[int, memoryview]]:
+    def text(self) -> str:
+        """Return the content of a field that is a text."""
+        return bytes(self._view).decode("utf-8")
+
+    def parts(self) -> "Iterator[tuple[int, _Message]]":
         """Yield number and content of the fields that have a length: messages, texts, packed numbers."""
         for number, value in self.fields():
             if isinstance(value, memoryview):
-                yield number, value
+                yield number, _Message(value, self._effort)
 
     def numbers(self, wanted: int) -> list[int]:
         """Return the whole numbers of one field."""
@@ -89,6 +110,7 @@ class _Message:
     def fields(self) -> Iterator[tuple[int, "memoryview | int"]]:
         at, end = 0, len(self._view)
         while at < end:
+            self._effort.take()
             key, at = self._varint(at)
             number, kind = key >> 3, key & 7
             if number == 0:
@@ -132,9 +154,9 @@ class _Checker:
             raise InvalidModel(f"{self._path}: has graphs within graphs, deeper than {_DEEPEST}")
         for number, value in graph.parts():
             if number == 1:
-                self._node(_Message(value), depth)
+                self._node(value, depth)
             elif number == 5:
-                self._weights(_Message(value))
+                self._weights(value)
             elif number == 15:
                 raise InvalidModel(f"{self._path}: has sparse weights, which are not supported")
 
@@ -143,19 +165,19 @@ class _Checker:
         if self._nodes > _MOST_NODES:
             raise InvalidModel(f"{self._path}: has more than {_MOST_NODES} operators")
         for number, value in node.parts():
-            if number == 7 and (domain := _text(value)) not in _DOMAINS:
+            if number == 7 and (domain := value.text()) not in _DOMAINS:
                 raise InvalidModel(
                     f"{self._path}: wants operators of {domain[:64]!r}, which ONNX Runtime does not have"
                 )
             if number == 5:
-                self._attribute(_Message(value), depth)
+                self._attribute(value, depth)
 
     def _attribute(self, attribute: _Message, depth: int) -> None:
         for number, value in attribute.parts():
             if number in (5, 10):
-                self._weights(_Message(value))
+                self._weights(value)
             elif number in (6, 11):
-                self.graph(_Message(value), depth + 1)
+                self.graph(value, depth + 1)
             elif number in (22, 23):
                 raise InvalidModel(f"{self._path}: has sparse weights, which are not supported")
 
@@ -165,16 +187,12 @@ class _Checker:
             raise InvalidModel(f"{self._path}: keeps weights in other files; save it as one file")
 
 
-def _text(view: memoryview) -> str:
-    return bytes(view).decode("utf-8")
-
-
 def _names(graph: _Message, field: int, name_field: int) -> Iterator[str]:
     for number, value in graph.parts():
         if number == field:
-            for inner, text in _Message(value).parts():
+            for inner, text in value.parts():
                 if inner == name_field:
-                    yield _text(text)
+                    yield text.text()
 
 
 def _values(graph: _Message, field: int) -> Iterator[tuple[str, GraphTensor]]:
@@ -182,24 +200,23 @@ def _values(graph: _Message, field: int) -> Iterator[tuple[str, GraphTensor]]:
     for number, value in graph.parts():
         if number == field:
             name, tensor = "", GraphTensor("unknown", None)
-            for inner, content in _Message(value).parts():
+            for inner, content in value.parts():
                 if inner == 1:
-                    name = _text(content)
+                    name = content.text()
                 elif inner == 2:
-                    tensor = _type(_Message(content))
+                    tensor = _type(content)
             yield name, tensor
 
 
 def _type(message: _Message) -> GraphTensor:
     for number, value in message.parts():
         if number == 1:
-            tensor = _Message(value)
-            datatype = _DATATYPES.get(next(iter(tensor.numbers(1)), 0), "unknown")
-            shapes = [_shape(_Message(content)) for inner, content in tensor.parts() if inner == 2]
+            datatype = _DATATYPES.get(next(iter(value.numbers(1)), 0), "unknown")
+            shapes = [_shape(content) for inner, content in value.parts() if inner == 2]
             return GraphTensor(datatype, shapes[0] if shapes else None)
     return GraphTensor("unknown", None)
 
 
 def _shape(message: _Message) -> tuple[int | None, ...]:
-    sizes = [_Message(value).numbers(1) for number, value in message.parts() if number == 1]
+    sizes = [value.numbers(1) for number, value in message.parts() if number == 1]
     return tuple(size[0] if size and size[0] > 0 else None for size in sizes)
