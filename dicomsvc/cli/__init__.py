@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dicomsvc import __version__
-from dicomsvc.cli import analyze, doctor, infer, jobs, models, serve, settings, slides, store
+from dicomsvc.cli import analyze, doctor, infer, jobs, models, serve, settings, slides, store, train
 from dicomsvc.cli.triton import triton
 from dicomsvc.errors import DicomsvcError
 
@@ -43,6 +43,8 @@ for _command in (
     slides.echo,
     analyze.analyze,
     infer.infer,
+    train.train,
+    train.evaluate,
     settings.config,
     settings.token,
     doctor.doctor,

@@ -1,0 +1,201 @@
+"""The training run: batches, schedule, moving average, checkpoints, early stopping."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from dicomsvc.ai.training.crops import Crops, Pair, training_data, validation_data
+from dicomsvc.ai.training.losses import loss
+from dicomsvc.ai.training.network import NucleiNet, imagenet_weights
+from dicomsvc.ai.training.recipe import Recipe
+from dicomsvc.errors import BadRequest
+
+CHECKPOINT: Final = "checkpoint.pt"
+BEST: Final = "best.pt"
+CURVE: Final = "curve.jsonl"
+_WARM_UP: Final = 0.05
+_LOOKS: Final = 20
+_DECAY: Final = 0.99
+_ENCODER_SHARE: Final = 0.3
+_LARGEST_GRADIENT: Final = 5.0
+
+Tell = Callable[[int, int, str], None]
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run is; ``seconds`` counts over all its parts."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best: float = math.inf
+    without_gain: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A run whose files lie in ``folder``; one that was stopped goes on from its last checkpoint.
+
+    With ``minutes`` the schedule ends by the clock where that is earlier than the recipe's steps; such a run cannot be
+    repeated to the same weights.
+    """
+
+    recipe: Recipe
+    folder: Path
+    minutes: float | None = None
+    workers: int = 1
+    tell: Tell = lambda done, total, what: None
+    progress: Progress = field(default_factory=Progress)
+
+    def fit(self) -> Path:
+        """Train to the end and return the file of the best weights by the validation pictures, else of the last.
+
+        Raises
+        ------
+        BadRequest
+            When the folder holds a run of another recipe, or the data cannot be read.
+        """
+        torch.manual_seed(self.recipe.seed)
+        torch.set_flush_denormal(True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        network, average, optimizer = self._network()
+        self._resume(network, average, optimizer)
+        renderer, labelled = training_data(self.recipe)
+        pictures = validation_data(self.recipe)
+        if not labelled and self.recipe.rendered < 1:
+            raise BadRequest("no labelled picture is left to train on; all are held out")
+        first = self.progress.step * self.recipe.batch
+        length = max(0, self.recipe.steps * self.recipe.batch - first)
+        crops = Crops(self.recipe, renderer, labelled, first, length)
+        loader = DataLoader(
+            crops, self.recipe.batch, num_workers=self.workers, prefetch_factor=4 if self.workers else None
+        )
+        started, last_look = time.monotonic() - self.progress.seconds, self._done()
+        errors: list[float] = []
+        network.train()
+        for images, wanted in loader:
+            if self._done() >= 1:
+                break
+            errors.append(self._step(network, optimizer, images, wanted))
+            average.update_parameters(network)
+            self.progress.step += 1
+            self.progress.seconds = time.monotonic() - started
+            self.tell(self.progress.step, self.recipe.steps, f"loss {errors[-1]:.3f}")
+            if self._done() - last_look >= 1 / _LOOKS or self._done() >= 1:
+                last_look = self._done()
+                self._look(average, pictures, errors)
+                self._save(network, average, optimizer)
+                errors = []
+                if self.progress.without_gain >= self.recipe.patience:
+                    break
+        return self.folder / BEST
+
+    def _network(self) -> tuple[NucleiNet, AveragedModel, torch.optim.Optimizer]:
+        network = NucleiNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        weights = imagenet_weights()
+        if weights is not None:
+            network.encoder.load_imagenet(weights)
+        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(_DECAY), use_buffers=True)
+        rest = [*network.decoder.parameters(), *network.head.parameters()]
+        groups = [
+            {"params": list(network.encoder.parameters()), "share": _ENCODER_SHARE},
+            {"params": rest, "share": 1.0},
+        ]
+        return network, average, torch.optim.AdamW(groups, lr=self.recipe.learning_rate, weight_decay=1e-4)
+
+    def _done(self) -> float:
+        """Return how much of the schedule is done, from 0 to 1."""
+        by_steps = self.progress.step / self.recipe.steps
+        by_clock = 0.0 if self.minutes is None else self.progress.seconds / (60 * self.minutes)
+        return min(1.0, max(by_steps, by_clock))
+
+    def _rate(self) -> float:
+        """Return the learning rate: a straight warm-up, then half a cosine down to a hundredth."""
+        done = self._done()
+        warm = min(1.0, (done + 1e-3) / _WARM_UP)
+        return self.recipe.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+
+    def _step(self, network: NucleiNet, optimizer: torch.optim.Optimizer, images: Tensor, wanted: Tensor) -> float:
+        for group in optimizer.param_groups:
+            group["lr"] = self._rate() * group["share"]
+        images = images.float().contiguous(memory_format=torch.channels_last)
+        error = loss(network(images), wanted)
+        optimizer.zero_grad(set_to_none=True)
+        error.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), _LARGEST_GRADIENT)
+        optimizer.step()
+        return error.item()
+
+    def _look(self, average: AveragedModel, pictures: Sequence[Pair], errors: Sequence[float]) -> None:
+        """Measure on the validation pictures, note it, and keep the weights when they are the best yet."""
+        measured = validation_loss(average.module, pictures)
+        line = {"step": self.progress.step, "seconds": round(self.progress.seconds), "loss": _mean(errors)}
+        with (self.folder / CURVE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({**line, "validation": measured}) + "\n")
+        if not pictures or measured < self.progress.best:
+            self.progress.best, self.progress.without_gain = measured, 0
+            _replace({"network": average.module.state_dict()}, self.folder / BEST)
+        else:
+            self.progress.without_gain += 1
+
+    def _save(self, network: NucleiNet, average: AveragedModel, optimizer: torch.optim.Optimizer) -> None:
+        state = {
+            "recipe": self.recipe.model_dump_json(),
+            "network": network.state_dict(),
+            "average": average.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "step": self.progress.step,
+            "seconds": self.progress.seconds,
+            "best": self.progress.best,
+            "without_gain": self.progress.without_gain,
+        }
+        _replace(state, self.folder / CHECKPOINT)
+
+    def _resume(self, network: NucleiNet, average: AveragedModel, optimizer: torch.optim.Optimizer) -> None:
+        file = self.folder / CHECKPOINT
+        if not file.is_file():
+            return
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        if state["recipe"] != self.recipe.model_dump_json():
+            raise BadRequest(f"{self.folder} holds a run of another recipe; give another folder")
+        network.load_state_dict(state["network"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        self.progress = Progress(state["step"], state["seconds"], state["best"], state["without_gain"])
+
+
+def validation_loss(network: torch.nn.Module, pictures: Sequence[Pair]) -> float:
+    """Return the mean loss over pictures, each by itself; 0 without any."""
+    network.eval()
+    with torch.inference_mode():
+        found = [float(loss(network(image[None].float()), wanted[None])) for image, wanted in pictures]
+    return _mean(found)
+
+
+def load_network(file: Path) -> NucleiNet:
+    """Return the network of a weights file that a run wrote, ready to answer."""
+    if not file.is_file():
+        raise BadRequest(f"{file} does not exist; train first")
+    network = NucleiNet()
+    network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True)["network"])
+    return network.eval()
+
+
+def _replace(state: dict[str, Any], file: Path) -> None:
+    """Write so that a stop in between leaves the file that was there."""
+    beside = file.with_suffix(".part")
+    torch.save(state, beside)
+    beside.replace(file)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

