@@ -65,6 +65,8 @@ class Instances:
 
     def chosen(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> Self:
         """Return some of them: a mask, or row numbers in the order wanted."""
+        if rows.dtype == np.bool_ and rows.all():
+            return self
         numbers = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         lengths = np.diff(self.offsets)[numbers]
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])

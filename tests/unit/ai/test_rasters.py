@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -47,6 +49,31 @@ def test_points_and_lines_leave_no_pixel() -> None:
 
 def test_nothing_is_an_empty_strip() -> None:
     assert not OutlineRaster(Instances.empty(), (1, 1), 5).strip(0, 3).any()
+
+
+def test_outlines_over_more_pixels_than_are_set_at_once_are_filled() -> None:
+    squares = [[(0, y), (2000, y), (2000, y + 700), (0, y + 700)] for y in (0, 600, 1500)]
+    strip = OutlineRaster(outlined(*squares), (1, 1), 2100).strip(0, 2300)
+    assert strip.sum() == 2000 * (1300 + 700) and strip[1299, 1999] and not strip[1300:1500].any()
+
+
+def test_many_outlines_take_little_more_memory_than_themselves() -> None:
+    count = 100_000
+    corner = np.stack([np.arange(count) % 1000, np.arange(count) // 1000], axis=1)[:, np.newaxis] * 10
+    points = (corner + np.array([(1, 1), (8, 1), (8, 8), (1, 8)])).reshape(-1, 2).astype(np.float32)
+    plain = np.zeros(count, np.float32)
+    nuclei = Instances(
+        plain.astype(np.int16), plain.reshape(-1, 1).repeat(2, 1), plain, np.arange(count + 1) * 4, points
+    )
+    tracemalloc.start()
+    try:
+        raster = OutlineRaster(nuclei, (1, 1), 10_000)
+        filled = sum(int(raster.strip(row, 64).sum()) for row in range(0, 640, 64))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert filled == 64 * 1000 * 49
+    assert peak < 250 * count, peak
 
 
 coordinates = st.floats(-3, 23, width=32).map(lambda value: round(value, 2))
