@@ -8,17 +8,22 @@ So is a level that does not look like the finest one. There are slides whose coa
 YCbCr: white becomes magenta there, and a model would see colours that no stain has.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Final
 
 import numpy as np
 
 from dicomsvc.errors import UnfitSlide
+from dicomsvc.wsi.codecs import Pixels
 from dicomsvc.wsi.frame_cache import cached_frames
 from dicomsvc.wsi.image import StoredImage
 from dicomsvc.wsi.slide import Slide
 
+Read = Callable[[int, int, int, int], Pixels]
+"""Gives the pixels of a level at x, y, of width and height."""
 _ROUNDING_PIXELS: Final = 2
 _COARSEST_FACTOR: Final = 1024
 _PROBES: Final = ((0.5, 0.5), (0.25, 0.3), (0.75, 0.3), (0.3, 0.75), (0.7, 0.7))
@@ -70,28 +75,36 @@ def level_for(levels: tuple[ReadableLevel, ...], step: tuple[Fraction, Fraction]
 
 
 def looks_the_same(base: StoredImage, level: ReadableLevel) -> bool:
-    """Whether a level has the colours of the finest one, by their means at a few places.
+    """Whether a level has the colours of the finest one; see `same_colours`.
 
     Raises
     ------
     NotFound, DamagedFile, NotAcceptable
         When frames cannot be read.
     """
-    width, height = (max(1, _PROBE_PIXELS // each) for each in level.factor)
     # Of an image that is one large frame all places come from the same.
-    fine_frames, coarse_frames = (cached_frames(image, _PROBE_BYTES) for image in (base, level.image))
+    fine, coarse = (
+        partial(image.read_region, decoded=cached_frames(image, _PROBE_BYTES)) for image in (base, level.image)
+    )
+    return same_colours(fine, coarse, (level.image.columns, level.image.rows), level.factor)
+
+
+def same_colours(fine: Read, coarse: Read, size: tuple[int, int], factor: tuple[float, float]) -> bool:
+    """Whether two levels have the same colours, by their means at a few places; deep pixels are not looked at.
+
+    ``size`` is that of the coarser one, ``factor`` how much finer the other is, both (x, y).
+    """
+    width, height = (max(1, int(_PROBE_PIXELS / each)) for each in factor)
     different = 0
     for across, down in _PROBES:
-        x = max(0, int(level.image.columns * across) - width // 2)
-        y = max(0, int(level.image.rows * down) - height // 2)
-        w, h = min(width, level.image.columns - x), min(height, level.image.rows - y)
-        across_factor, down_factor = level.factor
-        place = (x * across_factor, y * down_factor, w * across_factor, h * down_factor)
-        coarse = level.image.read_region(x, y, w, h, decoded=coarse_frames)
-        fine = base.read_region(*place, decoded=fine_frames)
-        if fine.dtype != np.uint8:
+        x = max(0, int(size[0] * across) - width // 2)
+        y = max(0, int(size[1] * down) - height // 2)
+        place = (x, y, min(width, size[0] - x), min(height, size[1] - y))
+        pixels = coarse(*place)
+        if pixels.dtype != np.uint8:
             return True
-        apart = np.abs(coarse.mean(axis=(0, 1)) - fine.mean(axis=(0, 1)))
+        finer = fine(*(int(value * factor[axis % 2]) for axis, value in enumerate(place)))
+        apart = np.abs(pixels.mean(axis=(0, 1)) - finer.mean(axis=(0, 1)))
         different += bool(apart.max() > _OTHER_COLOUR)
     return different * 2 < len(_PROBES)
 

@@ -33,7 +33,9 @@ def choose_paths(image: StoredImage, channels: Sequence[str] | None) -> tuple[in
         return (0,) if samples == 3 else tuple(range(len(image.tiling.channels)))
     if tuple(channels) == RGB:
         codes = {text(item(path, "00220016"), "00080100") for path in paths}
-        if samples != 3 or codes == {_EPIFLUORESCENCE}:
+        if samples == 3 and codes == {_EPIFLUORESCENCE}:
+            raise UnfitSlide(f"the model wants a colour image of a stain; the slide is fluorescence: {_names(image)}")
+        if samples != 3:
             raise UnfitSlide(f"the model wants a colour image; the slide has {_described(image)}")
         return (0,)
     if samples != 1:
@@ -51,6 +53,10 @@ def choose_paths(image: StoredImage, channels: Sequence[str] | None) -> tuple[in
 
 
 def _described(image: StoredImage) -> str:
+    samples = image.reader.index.samples_per_pixel
+    return f"{len(image.tiling.channels)} optical path(s) of {samples} sample(s): {_names(image)}"
+
+
+def _names(image: StoredImage) -> str:
     paths = items(image.dataset, "00480105")
-    names = ", ".join(text(path, "00480107") or text(path, "00480106") for path in paths[:20])
-    return f"{len(image.tiling.channels)} optical path(s) of {image.reader.index.samples_per_pixel} sample(s): {names}"
+    return ", ".join(text(path, "00480107") or text(path, "00480106") for path in paths[:20])

@@ -90,15 +90,18 @@ def counted(instances: Instances, areas: Sequence[Area], classes: int) -> Summar
 
 
 def measured(counts: Mapping[str, npt.NDArray[np.int64]], cell_mm2: float, areas: Sequence[Area]) -> Summary:
-    """Measure classes by the cells of their maps; ``counts`` by the area's label, none first."""
+    """Measure classes by the cells of their maps; ``counts`` by the area's label, none first.
+
+    Shares are of the tissue that was analysed; of all that has a class where that is more, as when glass is a class too.
+    """
 
     def rows() -> Iterator[Row]:
         for area in areas:
             cells = counts[area.label]
+            whole = max(area.analysed_mm2, float(cells[1:].sum()) * cell_mm2)
             for number, count in enumerate(cells[1:].tolist()):
-                share = 100 * count * cell_mm2 / area.analysed_mm2 if area.analysed_mm2 else 0.0
                 measurements = [ReportMeasurement("area_mm2", count * cell_mm2)]
-                measurements.append(ReportMeasurement("area_percent", min(100.0, share)))
+                measurements.append(ReportMeasurement("area_percent", 100 * count * cell_mm2 / whole if whole else 0.0))
                 yield Row(area, number, tuple(measurements))
 
     return Summary(tuple(areas), tuple(rows()))

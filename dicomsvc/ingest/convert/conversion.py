@@ -1,5 +1,6 @@
 """One slide on its way into the instances of one series."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -16,14 +17,14 @@ from dicomsvc.ingest.convert.build import ChainBuilder, spooled_frames
 from dicomsvc.ingest.convert.codec import LOSSY_JPEG, LOSSY_JPEG2000, Encoder, FrameFormat, make_encoder
 from dicomsvc.ingest.convert.common import Common, UidMaker, make_common
 from dicomsvc.ingest.convert.dataset import Flavor, Identity, Loss, Picture, Placement, centred, fill
-from dicomsvc.ingest.convert.levels import PlannedLevel, plan_chains
+from dicomsvc.ingest.convert.levels import PlannedLevel, looks_like_finest, plan_chains
 from dicomsvc.ingest.convert.metadata import Metadata
 from dicomsvc.ingest.convert.optics import optical_paths, profile_without_text, srgb_profile
 from dicomsvc.ingest.convert.options import ConversionOptions, ConvertedInstance, Progress, ReportProgress
 from dicomsvc.ingest.convert.part10 import InstanceWriter
 from dicomsvc.ingest.convert.passthrough import Passage, TileMismatch
 from dicomsvc.ingest.convert.sink import OutputFile, Sink
-from dicomsvc.ingest.convert.sources.base import Associated, Channel, Pixels, SlideSource
+from dicomsvc.ingest.convert.sources.base import Associated, Channel, Pixels, SlideSource, SourceLevel
 from dicomsvc.ingest.convert.spool import FrameSpool
 
 _FLAVORS: Final[dict[Associated, Flavor]] = {
@@ -31,6 +32,7 @@ _FLAVORS: Final[dict[Associated, Flavor]] = {
     "label": "LABEL",
     "overview": "OVERVIEW",
 }
+_log: Final = logging.getLogger(__name__)
 _SLIDE_MM: Final = (75.0, 50.0, 25.0)
 _PICTURE_QUALITY: Final = 92
 
@@ -67,7 +69,7 @@ class Conversion:
         self._placement = self._place()
         self._pyramid_uid = str(self._metadata.values.pyramid.uid or self._uids.make("pyramid"))
         self._chains = plan_chains(
-            source.levels, options.tile_size, build=options.build_levels, uniform=options.uniform_tiles
+            _sound_levels(source), options.tile_size, build=options.build_levels, uniform=options.uniform_tiles
         )
         self._names: list[Associated] = self._pictures()
         self._files: list[OutputFile] = []
@@ -316,6 +318,19 @@ class Conversion:
 
     def _end(self, writer: InstanceWriter) -> None:
         self._instances.append(replace(self._pending, size_bytes=writer.finish()))
+
+
+def _sound_levels(source: SlideSource) -> list[SourceLevel]:
+    """Return the levels without those that do not look like the finest, and log which these are."""
+    sound = [level for level in source.levels if looks_like_finest(source.levels, level)]
+    for level in source.levels:
+        if level not in sound:
+            _log.warning(
+                "a level of %d x %d pixels has other colours than the finest and is made anew",
+                level.columns,
+                level.rows,
+            )
+    return sound
 
 
 def _with_source_tiles(level: PlannedLevel) -> PlannedLevel:

@@ -4,16 +4,20 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from dicomsvc.ingest.convert.levels import looks_like_finest
 from dicomsvc.ingest.convert.options import ConversionOptions
 from dicomsvc.ingest.convert.sources import open_source
 
 
 @dataclass(frozen=True, slots=True)
 class LevelSummary:
+    """A level of the source; one that does not look like the finest is not converted but made anew."""
+
     columns: int
     rows: int
     tile_columns: int
     tile_rows: int
+    looks_like_finest: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,11 @@ def inspect_slide(path: Path, options: ConversionOptions | None = None) -> Slide
         return SlideSummary(
             format=source.format,
             levels=tuple(
-                LevelSummary(level.columns, level.rows, level.tile_columns, level.tile_rows) for level in source.levels
+                LevelSummary(
+                    *(level.columns, level.rows, level.tile_columns, level.tile_rows),
+                    looks_like_finest(source.levels, level),
+                )
+                for level in source.levels
             ),
             spacing_um=source.spacing_um,
             channels=len(source.channels),

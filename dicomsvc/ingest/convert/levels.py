@@ -3,9 +3,11 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-from dicomsvc.ingest.convert.sources.base import SourceLevel
+from dicomsvc.ingest.convert.sources.base import Pixels, SourceLevel
+from dicomsvc.wsi.levels import same_colours
 
 # Viewers step by two or four; a wider gap is filled.
 _WIDEST_STEP: Final = 4.5
@@ -50,6 +52,22 @@ def plan_chains(
         tile = _made_tile(usable[0] if uniform else level, tile_size)
         chains.append(_chain(level, coarser if build else level, usable[0], tile))
     return chains
+
+
+def looks_like_finest(levels: Sequence[SourceLevel], level: SourceLevel) -> bool:
+    """Whether a level has the colours of the finest one.
+
+    There are slides whose coarser levels hold RGB in JPEGs that say YCbCr, so that glass is magenta there.
+    """
+    base = levels[0]
+    if level is base:
+        return True
+
+    def fine(x: int, y: int, columns: int, rows: int) -> Pixels:
+        # Sizes of coarse levels are rounded, upwards too.
+        return base.read(0, x, y, min(columns, base.columns - x), min(rows, base.rows - y))
+
+    return same_colours(fine, partial(level.read, 0), (level.columns, level.rows), level_scale(base, level))
 
 
 def _made_tile(level: SourceLevel, tile_size: int) -> tuple[int, int]:

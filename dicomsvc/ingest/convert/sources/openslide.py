@@ -19,6 +19,7 @@ from dicomsvc.ingest.convert.sources.base import (
     SlideDescription,
     StoredTiles,
 )
+from dicomsvc.ingest.convert.sources.ndpi import fluorescent_channel
 from dicomsvc.ingest.convert.sources.tiff_properties import plausible
 
 _NAMES: Final[Mapping[str, Associated]] = {"label": "label", "macro": "overview", "thumbnail": "thumbnail"}
@@ -47,7 +48,7 @@ def open_slide(path: Path, _options: ConversionOptions) -> "OpenSlideSource":
     if vendor(path) is None:
         raise UnknownSlideFormat("The file is no slide, or files that belong beside it are missing")
     try:
-        return OpenSlideSource(openslide.OpenSlide(str(path)))
+        return OpenSlideSource(openslide.OpenSlide(str(path)), fluorescent_channel(path))
     except openslide.OpenSlideError:
         raise TruncatedSlide("The slide is cut short or damaged, or files that belong beside it are missing") from None
 
@@ -57,7 +58,7 @@ class OpenSlideSource(SlideDescription):
 
     __slots__ = ("_slide",)
 
-    def __init__(self, slide: Any) -> None:
+    def __init__(self, slide: Any, fluorescence: Channel | None = None) -> None:
         self._slide = slide
         properties = slide.properties
         background = _background(properties)
@@ -69,10 +70,10 @@ class OpenSlideSource(SlideDescription):
                 OpenSlideLevel(slide, index, (left, top), (width, height), background)
                 for index in range(slide.level_count)
             ],
-            channels=[Channel()],
+            channels=[fluorescence or Channel()],
             samples_per_pixel=3,
             bits=8,
-            fluorescence=False,
+            fluorescence=fluorescence is not None,
             lossless=False,
             subsampled=True,
             spacing_um=_spacing(properties),
