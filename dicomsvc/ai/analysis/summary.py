@@ -92,7 +92,7 @@ def counted(instances: Instances, areas: Sequence[Area], classes: int) -> Summar
 def measured(counts: Mapping[str, npt.NDArray[np.int64]], cell_mm2: float, areas: Sequence[Area]) -> Summary:
     """Measure classes by the cells of their maps; ``counts`` by the area's label, none first.
 
-    Shares are of the tissue that was analysed; of all that has a class where that is more, as when glass is a class too.
+    Shares are of the tissue that was analysed; of all that has a class where that is more, as when glass is one.
     """
 
     def rows() -> Iterator[Row]:
@@ -174,7 +174,8 @@ def report_content(
             )
         )
     shown = {"SEG", "ANN"} if summary.rows else set()
-    others = tuple(reference for kind, reference in references.items() if kind not in shown)
+    # A label map shows what the segmentation does, and readers that do not know its class refuse the whole report.
+    others = tuple(reference for kind, reference in references.items() if kind not in (*shown, "LABELMAP"))
     comment = " ".join((manifest.intended_use, manifest.limitations)).strip()
     return ReportContent(tuple(groups), others, comment)
 
