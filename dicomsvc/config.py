@@ -130,7 +130,7 @@ class TritonSettings(Section):
     instances: int = Field(0, ge=0)
     """Copies of each model that the own server runs at the same time; 0: one for each core."""
     memory_mb: int = Field(4096, ge=512)
-    """Memory that the own server may use before it is started again."""
+    """Memory that the own server may use before it is started again; no process of a model gets more."""
     timeout_seconds: float = Field(120, gt=0)
     """Longest time for the answer to one batch."""
     in_process: bool = False

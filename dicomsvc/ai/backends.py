@@ -75,7 +75,7 @@ def _own_server(settings: Settings, model: Model) -> Iterator[Backend]:
         instances = settings.triton.instances or len(os.sched_getaffinity(0))
         stage_models(repository, [(model.folder, model.versions)], trusted, instances)
         _log.info("starting a model server for this command")
-        server = launch(runtime, repository, data)
+        server = launch(runtime, repository, data, settings.triton.memory_mb)
         try:
             _load(server, model.name)
             write_endpoint(data, server.endpoint)

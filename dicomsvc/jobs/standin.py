@@ -1,8 +1,11 @@
 """Waiting for work items where there may be no worker: then this process is one for that long."""
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
+from dicomsvc.errors import OutOfResources
 from dicomsvc.jobs.following import follow
 from dicomsvc.jobs.items import Handler, WorkItem
 from dicomsvc.jobs.records import Jobs
@@ -10,6 +13,8 @@ from dicomsvc.jobs.worker import Worker
 from dicomsvc.store import Store
 
 _WORKER_SIGN_SECONDS = 15.0
+_DATABASE_SECONDS = 60.0
+_LOOK_EVERY_SECONDS = 1.0
 
 
 def work_off(
@@ -20,7 +25,12 @@ def work_off(
 ) -> list[WorkItem]:
     """Wait until the work items are final and return them, as `follow` does; where no worker lives, do them here.
 
-    ``KeyboardInterrupt`` cancels those that are not final.
+    A database that goes away is waited for. ``KeyboardInterrupt`` cancels those that are not final.
+
+    Raises
+    ------
+    OutOfResources
+        When it stays away for a minute.
     """
     jobs = Jobs(store.engine)
     worker = Worker(store.settings, store.engine, handlers)
@@ -28,7 +38,7 @@ def work_off(
     thread = threading.Thread(target=_stand_in, args=(jobs, worker, over), name="worker")
     thread.start()
     try:
-        return follow(jobs, uids, progress)
+        return _follow_patiently(jobs, uids, progress)
     except KeyboardInterrupt:
         for item in jobs.get_all(uids):
             if not item.final:
@@ -40,10 +50,32 @@ def work_off(
         thread.join()
 
 
+def _follow_patiently(jobs: Jobs, uids: Sequence[str], progress: Callable[[int, int, str], None]) -> list[WorkItem]:
+    while True:
+        try:
+            return follow(jobs, uids, progress)
+        except OutOfResources:
+            _await_database(jobs)
+
+
+def _await_database(jobs: Jobs) -> None:
+    deadline = time.monotonic() + _DATABASE_SECONDS
+    while True:
+        time.sleep(_LOOK_EVERY_SECONDS)
+        try:
+            jobs.has_workers()
+        except OutOfResources:
+            if time.monotonic() > deadline:
+                raise
+        else:
+            return
+
+
 def _stand_in(jobs: Jobs, worker: Worker, over: threading.Event) -> None:
     """Be the worker as soon as there is none."""
     while not over.is_set():
-        if not jobs.has_workers(_WORKER_SIGN_SECONDS):
-            worker.run()
-            return
+        with suppress(OutOfResources):
+            if not jobs.has_workers(_WORKER_SIGN_SECONDS):
+                worker.run()
+                return
         over.wait(_WORKER_SIGN_SECONDS / 3)

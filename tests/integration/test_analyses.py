@@ -2,6 +2,7 @@
 
 import io
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,78 @@ def test_the_same_idempotency_key_makes_one_analysis(slide: Slide) -> None:
     url, headers = f"{slide.service.url}/api/analyses", {"Idempotency-Key": "once"}
     uids = {httpx.post(url, json=body, headers=headers).json()["uid"] for _ in range(3)}
     assert len(uids) == 1
+    other = httpx.post(url, json={**body, "model": "nuclei"}, headers=headers)
+    assert (other.status_code, "another analysis" in other.text) == (409, True)
     assert wait_for(slide.service, uids.pop())["state"] == "COMPLETED"
+
+
+def test_a_step_with_wrong_parameters_fails_and_is_listed_as_others_are(slide: Slide) -> None:
+    def code(value: str, scheme: str) -> dict[str, Any]:
+        values = {"00080100": value, "00080102": scheme, "00080104": value}
+        return {"vr": "SQ", "Value": [{tag: {"vr": "SH", "Value": [text]} for tag, text in values.items()}]}
+
+    series = {"0020000D": {"vr": "UI", "Value": [slide.study]}, "0020000E": {"vr": "UI", "Value": [slide.series]}}
+    region = {
+        "0040A040": {"vr": "CS", "Value": ["TEXT"]},
+        "0040A043": code("region", "99DICOMSVC"),
+        "0040A160": {"vr": "UT", "Value": ["-1,0,5,5"]},
+    }
+    step = {
+        "00741000": {"vr": "CS", "Value": ["SCHEDULED"]},
+        "00741204": {"vr": "LO", "Value": ["Count nuclei"]},
+        "00404005": {"vr": "DT", "Value": ["20260102101112"]},
+        "00404018": code("nuclei", "99DICOMSVC"),
+        "00404021": {"vr": "SQ", "Value": [series]},
+        "00741210": {"vr": "SQ", "Value": [region]},
+    }
+    headers = {"Content-Type": "application/dicom+json"}
+    made = httpx.post(f"{slide.service.dicomweb}/workitems", json=[step], headers=headers)
+    assert made.status_code == 201
+    ended = wait_for(slide.service, made.headers["Location"].rpartition("/")[2])
+    assert (ended["state"], ended["error_kind"], ended["regions"]) == ("CANCELED", "BadRequest", [])
+    assert httpx.get(f"{slide.service.url}/api/analyses").status_code == 200
+
+
+def test_a_model_that_is_disabled_ends_its_running_analyses(slide: Slide) -> None:
+    before = stored(slide)
+    uid = slide.order("nuclei").json()["uid"]
+    deadline = time.monotonic() + 30
+    while (
+        httpx.get(f"{slide.service.url}/api/analyses/{uid}").json()["progress"]["done"] == 0
+        and time.monotonic() < deadline
+    ):
+        time.sleep(0.05)
+    try:
+        httpx.post(f"{slide.service.url}/api/models/nuclei/disable")
+        ended = wait_for(slide.service, uid, 20)
+    finally:
+        httpx.post(f"{slide.service.url}/api/models/nuclei/enable", timeout=60)
+    assert (ended["state"], ended["error_kind"]) == ("CANCELED", "Conflict")
+    assert "disabled" in ended["error"]
+    assert stored(slide) == before
+
+
+def test_many_verdicts_at_once_are_all_recorded(slide: Slide, nuclei: dict[str, Any]) -> None:
+    url = f"{slide.service.url}/api/analyses/{nuclei['uid']}/verdict"
+    order = {"verdict": "ACCEPTED", "person_name": "Wang^Xiao Dong", "organisation": "Pathology"}
+    assert httpx.post(url, json={**order, "comment": "a\0b"}).status_code == 400
+
+    def judge(number: int) -> int:
+        return httpx.post(url, json={**order, "comment": str(number)}, timeout=60).status_code
+
+    # More than the process has connections to the database.
+    with ThreadPoolExecutor(12) as pool:
+        assert set(pool.map(judge, range(12))) == {201}
+
+
+def test_many_large_pictures_at_once_neither_fill_memory_nor_keep_others_waiting(
+    slide: Slide, nuclei: dict[str, Any]
+) -> None:
+    url = f"{slide.service.url}/api/analyses/{nuclei['uid']}/overlay.png?region=900,900,500,400&max_size=200"
+    with ThreadPoolExecutor(24) as pool:
+        statuses = set(pool.map(lambda _: httpx.get(url, timeout=60).status_code, range(24)))
+    assert 200 in statuses
+    assert statuses <= {200, 503}
 
 
 def test_the_work_item_tells_input_and_output_as_a_procedure_step(slide: Slide, nuclei: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from dicomsvc.ai.catalogue.repository import Catalogue
 from dicomsvc.ai.decoding import decoder, join_instances
 from dicomsvc.ai.inference import Backend, open_backend
 from dicomsvc.ai.loop import TileLoop
-from dicomsvc.errors import UnfitSlide
+from dicomsvc.errors import Conflict, UnfitSlide
 from dicomsvc.jobs import Progress, Work
 from dicomsvc.objects.provenance import Algorithm, Equipment, Provenance
 from dicomsvc.store import Stored
@@ -36,8 +36,8 @@ def analyze(work: Work) -> Mapping[str, Any]:
 
     Raises
     ------
-    BadRequest, NotFound, UnfitSlide
-        When the request, the model or the slide are not right; nothing is stored then.
+    BadRequest, NotFound, Conflict, UnfitSlide
+        When the request, the model or the slide are not right, or the model is put out of use; nothing is stored then.
     ModelFailure
         When the model fails, or what it gives cannot be a result; nothing is stored then.
     """
@@ -55,7 +55,7 @@ def analyze(work: Work) -> Mapping[str, Any]:
     subject = open_subject(work.store, request.study_instance_uid, request.series_instance_uid)
     preparation = prepare(request, manifest, subject, checkpoint)
     with closing(open_backend(settings, repository)) as backend:
-        outputs = _Analysis(work, preparation, backend).run()
+        outputs = _Analysis(work, catalogue, preparation, backend).run()
     checkpoint.conclude(outputs)
     return outputs
 
@@ -63,8 +63,9 @@ def analyze(work: Work) -> Mapping[str, Any]:
 class _Analysis:
     """One attempt at an analysis that is settled."""
 
-    def __init__(self, work: Work, preparation: Preparation, backend: Backend) -> None:
+    def __init__(self, work: Work, catalogue: Catalogue, preparation: Preparation, backend: Backend) -> None:
         self._work = work
+        self._catalogue = catalogue
         self._preparation = preparation
         self._backend = backend
         self._checkpoint = preparation.checkpoint
@@ -108,8 +109,19 @@ class _Analysis:
         with closing(loop.findings(plan, left)) as chunks:
             for findings in chunks:
                 self._checkpoint.keep(findings)
+        self._require_model()
+
+    def _require_model(self) -> None:
+        """Raise an error when the model was disabled, removed or replaced meanwhile."""
+        manifest = self._preparation.manifest
+        now = self._catalogue.find(manifest.name, manifest.number)
+        if now.weights_sha256 != manifest.weights_sha256:
+            raise Conflict(f"model {manifest.name}:{manifest.number} was replaced while this ran; ask for it again")
 
     def _tell(self, done: int, trouble: str) -> None:
+        if trouble:
+            # The server may be without the model on purpose.
+            self._require_model()
         if trouble != self._trouble:
             self._work.log(f"waiting: {trouble}" if trouble else "going on")
             self._trouble = trouble

@@ -124,7 +124,7 @@ class Keeper:
         self.status.state = "starting"
         repository = self._models.stage()
         repository.mkdir(parents=True, exist_ok=True)
-        server = launch(runtime, repository, self._settings.data)
+        server = launch(runtime, repository, self._settings.data, self._settings.triton.memory_mb)
         control = Control(server.endpoint)
         try:
             self._await_ready(server, control, stop)

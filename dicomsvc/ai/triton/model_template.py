@@ -2,10 +2,13 @@
 
 It needs numpy and onnxruntime alone. Of ``config.pbtxt`` it heeds: the names of input and output, which the ONNX graph
 must have too; the instance group, where ``KIND_GPU`` means CUDA and nothing else; the parameter ``threads`` (1), the
-cores that one instance uses at the same time.
+cores that one instance uses at the same time. Where the server was started with DICOMSVC_MODEL_MEMORY_MB, an instance
+that asks for more memory fails on that input, instead of bringing the machine to a stand.
 """
 
 import json
+import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Open the ONNX file that lies beside this one."""
+        limit_memory()
         config = json.loads(args["model_config"])
         self.inputs = [tensor["name"] for tensor in config["input"]]
         self.outputs = [tensor["name"] for tensor in config["output"]]
@@ -90,6 +94,13 @@ class TritonPythonModel:
             )
             for answer in answers
         ]
+
+
+def limit_memory() -> None:
+    """Hold this process to what the server's keeper allows it."""
+    megabytes = os.environ.get("DICOMSVC_MODEL_MEMORY_MB")
+    if megabytes:
+        resource.setrlimit(resource.RLIMIT_DATA, (int(megabytes) << 20, int(megabytes) << 20))
 
 
 def open_session(path: Path, threads: int, device: int | None) -> Any:

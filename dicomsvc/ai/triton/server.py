@@ -84,10 +84,11 @@ class Server:
         return private + sum(size for _, size in _shared_memory(self.prefix))
 
 
-def launch(runtime: Runtime, repository: Path, data: Path) -> Server:
+def launch(runtime: Runtime, repository: Path, data: Path, memory_mb: int) -> Server:
     """Start a server on a model repository; it loads nothing yet. Ends with the thread that calls this.
 
-    ``data`` is the data folder, under whose ``triton/`` the socket and the server's log lie.
+    ``data`` is the data folder, under whose ``triton/`` the socket and the server's log lie. ``memory_mb`` is what each
+    process that runs a model may allocate.
     """
     family = shared_memory_prefix(data)
     clean_up(family)
@@ -111,7 +112,7 @@ def launch(runtime: Runtime, repository: Path, data: Path) -> Server:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=_environment(runtime),
+            env=_environment(runtime) | {"DICOMSVC_MODEL_MEMORY_MB": str(memory_mb)},
             start_new_session=True,
             cwd=runtime.folder,
         )

@@ -13,6 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from dicomsvc.ai.catalogue import onnx_graph
 from dicomsvc.ai.catalogue.coded import is_sctid
 from dicomsvc.ai.catalogue.onnx_graph import GraphTensor, read_graph
 from dicomsvc.ai.catalogue.reading import read_manifest
@@ -281,6 +282,15 @@ def test_the_reader_sees_what_the_onnx_package_sees(folder: Path) -> None:
     found = read_graph(path)
     assert found.inputs == seen(graph.input)
     assert found.outputs == seen(graph.output)
+
+
+def test_a_graph_of_millions_of_empty_parts_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_graph, "_MOST_FIELDS", 1000)
+    inputs = b"\x5a\x00" * 2000
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"\x3a\xa0\x1f" + inputs)
+    with pytest.raises(InvalidModel, match="too many parts"):
+        read_graph(path)
 
 
 def test_damaged_weights_are_refused_and_nothing_else_happens(tmp_path: Path) -> None:

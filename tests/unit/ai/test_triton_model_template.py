@@ -4,6 +4,8 @@ Triton's own module, which exists only inside its process, is stood in for.
 """
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import util
@@ -108,3 +110,13 @@ def test_a_gpu_that_is_asked_for_and_missing_is_an_error(model: Any) -> None:
         pytest.skip("this ONNX Runtime has CUDA")
     with pytest.raises(RuntimeError, match="KIND_GPU"):
         initialised(model, kind="GPU")
+
+
+def test_a_model_that_asks_for_more_memory_than_it_may_have_fails_instead_of_the_machine() -> None:
+    code = (
+        f"import sys; sys.modules['triton_python_backend_utils'] = sys; sys.path.insert(0, {str(TEMPLATE.parent)!r})\n"
+    )
+    code += "import model_template, numpy; model_template.limit_memory(); numpy.ones(1 << 30)"
+    environment = {**os.environ, "DICOMSVC_MODEL_MEMORY_MB": "2000"}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+    assert b"Unable to allocate 8.00 GiB" in ended.stderr

@@ -12,6 +12,7 @@ from dicomsvc.web.cors import Cors
 from dicomsvc.web.gate import Gate, Traffic
 
 VIEWER = b"https://viewer.example.org"
+SECRET = "Doe^John"
 
 
 class Frames:
@@ -29,7 +30,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     if scope["path"] == "/full":
         raise OutOfResources("the store's disk is full")
     if scope["path"] == "/broken":
-        raise ValueError("Doe^John is secret")
+        raise ValueError(SECRET)
     await send({"type": "http.response.start", "status": 200, "headers": []})
     if scope["path"] == "/half":
         raise NotFound("gone in the middle")
@@ -69,6 +70,8 @@ def test_a_surprise_is_answered_without_what_it_says(caplog: pytest.LogCaptureFi
     assert status == 500
     assert b"Doe" not in body
     assert "failed" in caplog.text
+    assert "ValueError" in caplog.text
+    assert "Doe" not in caplog.text
 
 
 def test_an_answer_that_breaks_in_the_middle_does_not_look_whole() -> None:
