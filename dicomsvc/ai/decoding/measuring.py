@@ -59,6 +59,15 @@ class Pixels:
     def mean_of(self, plane: npt.NDArray[Any]) -> Doubles:
         return self.mean(plane.ravel()[self.index])
 
+    def middles(self, plane: npt.NDArray[Any]) -> Doubles:
+        """Return centroids in which a pixel counts as much as a plane says; where it says nothing, all count alike."""
+        weights = plane.ravel()[self.index].astype(np.float64) + 1e-6
+        return (
+            np.stack([self.mean(values * weights) for values in (self.column, self.row)], axis=1)
+            / self.mean(weights).reshape(-1, 1)
+            + 0.5
+        )
+
 
 def ellipses(pixels: Pixels) -> dict[str, Doubles]:
     """Return full axes (pixels) and eccentricity of the ellipse with each thing's second moments."""

@@ -105,6 +105,15 @@ def test_a_centre_map_says_what_is_one_thing():
     assert (len(two.instances), len(one.instances)) == (2, 1)
 
 
+def test_a_distance_map_says_where_the_middle_is():
+    manifest = made_manifest(OutputKind.INSTANCES, tensors={"mask": "MASK", "distance": "DISTANCE"})
+    mask = disk(100, 100, 10).astype(np.float32)[..., None]
+    peak = decode({"MASK": mask, "DISTANCE": disk(103, 100, 2).astype(np.float32)[..., None]}, manifest=manifest)
+    flat = decode({"MASK": mask, "DISTANCE": np.zeros_like(mask)}, manifest=manifest)
+    assert peak.instances.centroids[0] == pytest.approx([103, 100], abs=0.05)
+    assert flat.instances.centroids[0] == pytest.approx([100, 100], abs=0.05)
+
+
 def test_a_boundary_map_parts_things():
     manifest = made_manifest(OutputKind.INSTANCES, tensors={"mask": "MASK", "boundary": "BOUNDARY"}, split_depth=1)
     mask = (disk(95, 120, 12) | disk(110, 120, 12)).astype(np.float32)[..., None]
