@@ -1,5 +1,6 @@
 """Reads plain pictures (PNG, JPEG, TIFF, …) as 8-bit RGB, whatever they hold; nothing in them is trusted."""
 
+import stat
 import warnings
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +35,10 @@ def read_picture(path: Path) -> Picture:
         When it is no picture, or a damaged one.
     """
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise NotFound("is no plain file")
+        if status.st_size > _MAX_BYTES:
             raise TooLarge(f"is larger than {_MAX_BYTES >> 30} GB")
         with path.open("rb") as file:
             is_tiff = file.read(4) in _TIFF

@@ -17,7 +17,7 @@ from dicomsvc.ai.analysis.submission import Wish, submit
 from dicomsvc.ai.catalogue.repository import Catalogue
 from dicomsvc.cli.triton import server_for_command
 from dicomsvc.config import Settings
-from dicomsvc.errors import Cancelled, DicomsvcError, ModelFailure, UnfitSlide
+from dicomsvc.errors import Cancelled, DicomsvcError, ModelFailure, NotFound, UnfitSlide
 from dicomsvc.jobs import Jobs, Progress, Work
 from dicomsvc.objects.annotations import GraphicType, read_annotations
 from dicomsvc.store import Store
@@ -142,6 +142,19 @@ def test_an_attempt_goes_on_where_another_stopped(in_process: Store) -> None:
     assert "done before" in lines[0]
     assert next(progress.done for progress in told if progress.total) > 0
     assert outputs["numbers"][0]["count"] > 1000
+
+
+def test_a_slide_that_is_deleted_meanwhile_does_not_come_back_by_its_results(in_process: Store) -> None:
+    study, series = put(in_process)
+
+    def delete_at_the_end(progress: Progress) -> None:
+        if progress.text.startswith("writing") and instances(in_process):
+            in_process.delete("tester", study)
+
+    work = replace(work_on(in_process, "tissue", (study, series)), report=delete_at_the_end)
+    with pytest.raises(NotFound):
+        analyze(work)
+    assert instances(in_process) == 0
 
 
 def blank_slide(folder: Path, value: int) -> Path:

@@ -83,6 +83,9 @@ class _Analysis:
         provenance = self._provenance()
         with ResultWriter(self._work.store, self._preparation, provenance, self._writing) as writer:
             writer.write_all(findings, summary)
+            # What was deleted meanwhile does not come back by its results.
+            request = self._preparation.request
+            self._work.store.instances.find(request.study_instance_uid, request.series_instance_uid)
             stored = writer.store_all(self._work.requested_by)
         return self._outputs(summary, stored)
 

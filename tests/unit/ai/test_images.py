@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import struct
 import zlib
 from fractions import Fraction
@@ -247,3 +248,9 @@ def test_a_small_file_that_claims_a_huge_picture_is_refused_before_it_is_decoded
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
     with pytest.raises(TooLarge):
         read_picture(tmp_path / "bomb.png")
+
+
+def test_a_pipe_is_no_picture_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(NotFound, match="no plain file"):
+        read_picture(tmp_path / "pipe.png")
