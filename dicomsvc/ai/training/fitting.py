@@ -69,20 +69,12 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         network, average, optimizer = self._network()
         self._resume(network, average, optimizer)
-        renderer, labelled = training_data(self.recipe)
+        batches = self._batches()
         pictures = validation_data(self.recipe)
-        if not labelled and self.recipe.rendered < 1:
-            raise BadRequest("no labelled picture is left to train on; all are held out")
-        first = self.progress.step * self.recipe.batch
-        length = max(0, self.recipe.steps * self.recipe.batch - first)
-        crops = Crops(self.recipe, renderer, labelled, first, length)
-        loader = DataLoader(
-            crops, self.recipe.batch, num_workers=self.workers, prefetch_factor=4 if self.workers else None
-        )
         started, last_look = time.monotonic() - self.progress.seconds, self._done()
         errors: list[float] = []
         network.train()
-        for images, wanted in loader:
+        for images, wanted in batches:
             if self._done() >= 1:
                 break
             errors.append(self._step(network, optimizer, images, wanted))
@@ -98,6 +90,16 @@ class Run:
                 if self.progress.without_gain >= self.recipe.patience:
                     break
         return self.folder / BEST
+
+    def _batches(self) -> DataLoader[Pair]:
+        """Return the batches that are still to come."""
+        renderer, labelled = training_data(self.recipe)
+        if not labelled and self.recipe.rendered < 1:
+            raise BadRequest("no labelled picture is left to train on; all are held out")
+        first = self.progress.step * self.recipe.batch
+        crops = Crops(self.recipe, renderer, labelled, first, max(0, self.recipe.steps * self.recipe.batch - first))
+        ahead = 4 if self.workers else None
+        return DataLoader(crops, self.recipe.batch, num_workers=self.workers, prefetch_factor=ahead)
 
     def _network(self) -> tuple[NucleiNet, AveragedModel, torch.optim.Optimizer]:
         network = NucleiNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]

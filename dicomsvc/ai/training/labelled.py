@@ -62,11 +62,14 @@ def read_labelled(name: str, image: Path, labels: Path) -> Labelled:
     Raises
     ------
     BadRequest
-        When their sizes differ.
+        When their sizes differ, or the labels are no picture.
     """
     pixels = read_picture(image)
-    with Image.open(labels) as file:
-        numbers = np.asarray(file)
+    try:
+        with Image.open(labels) as file:
+            numbers = np.asarray(file)
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise BadRequest(f"{labels} cannot be read as a picture") from error
     if numbers.shape != pixels.shape[:2]:
         raise BadRequest(f"{labels} has {numbers.shape} pixels, its picture {pixels.shape[:2]}")
     _, anew = np.unique(np.concatenate([[0], numbers.ravel()]), return_inverse=True)

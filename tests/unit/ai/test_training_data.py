@@ -13,7 +13,7 @@ from dicomsvc.ai.training.rendering import Renderer
 from dicomsvc.ai.training.targets import targets
 from dicomsvc.ai.training.unlabelled import regions
 from dicomsvc.errors import BadRequest
-from tests.unit.ai.made_training import CMU, fluorescence
+from tests.unit.ai.made_training import CMU, fluorescence, write
 
 
 def disc(labels, row, column, radius, number):
@@ -125,6 +125,19 @@ def test_folds_are_apart_and_stay(tmp_path):
     assert sorted(name for fold in names for name in fold) == sorted(f"p{number}" for number in range(20))
     assert fold_of("p1") == 1
     assert next(iter(read_folder(tmp_path))).labels.max() == 1
+
+
+def test_labels_that_do_not_fit_or_cannot_be_read_are_refused(tmp_path):
+    write(tmp_path, [fluorescence(0)])
+    labels = tmp_path / "labels" / "made0.png"
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(labels)
+    with pytest.raises(BadRequest, match="4"):
+        list(read_folder(tmp_path))
+    labels.write_bytes(b"no picture")
+    with pytest.raises(BadRequest, match="cannot be read"):
+        list(read_folder(tmp_path))
+    with pytest.raises(BadRequest, match="has no images"):
+        list(read_folder(tmp_path / "nowhere"))
 
 
 def test_resizing_keeps_numbers():

@@ -1,5 +1,8 @@
 """Figures of found nuclei mean what they say."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -56,3 +59,8 @@ def test_intervals_are_those_of_pictures():
     found = measured([good, bad] * 4)["f1"]
     assert found.value == 0.5
     assert found.interval[0] < 0.35 and found.interval[1] > 0.65
+
+
+def test_the_commands_and_the_measures_need_no_pytorch():
+    code = "import sys, dicomsvc.cli, dicomsvc.ai.training.evaluating; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
