@@ -1,5 +1,6 @@
 """Does the work item ``analyze``."""
 
+import os
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -28,6 +29,8 @@ from dicomsvc.store import Stored
 from dicomsvc.wsi.plan import Rectangle
 from dicomsvc.wsi.tissue import TissueMask
 
+# Each holds a batch of tiles with its answer, some 20 MB.
+_MOST_THREADS: Final = 16
 _BACKGROUNDS: Final = {"map": float("nan"), "image": 255.0}
 
 
@@ -105,7 +108,7 @@ class _Analysis:
             self._backend,
             self._preparation.source,
             decoder(manifest, probability=self._preparation.request.options.probability, mpp=real_mpp),
-            threads=2 * (psutil.cpu_count() or 1),
+            threads=min(2 * len(os.sched_getaffinity(0)), _MOST_THREADS),
             tell=self._tell,
         )
         loop.patiently(lambda: self._backend.load(manifest.name))
