@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dicomsvc.ai.analysis.request import Options, Region, Uid, read_request
+from dicomsvc.ai.analysis.request import MAX_REGIONS, Options, Region, Uid, read_request
 from dicomsvc.errors import BadRequest
 from dicomsvc.jobs import WorkItem
 from dicomsvc.objects.verification import Judgement
@@ -20,7 +20,7 @@ class AnalysisOrder(BaseModel):
     series_instance_uid: Uid | None = None
     """May be left out when the study has one slide."""
     model: str = Field(max_length=80)
-    regions: tuple[Region, ...] = Field((), max_length=1000)
+    regions: tuple[Region, ...] = Field((), max_length=MAX_REGIONS)
     options: Options = Options()
     priority: Literal["HIGH", "MEDIUM", "LOW"] = "MEDIUM"
 

@@ -17,7 +17,7 @@ from dicomsvc.jobs.transitions import tag_of
 
 MAX_BODY_BYTES: Final = 1 << 19
 _MAX_DEPTH: Final = 16
-_MAX_REGIONS: Final = 1000
+_MAX_REGIONS: Final = 200
 _TAG: Final = re.compile(r"[0-9A-F]{8}\Z")
 _VR: Final = re.compile(r"[A-Z]{2}\Z")
 _CONTENT: Final = frozenset({"Value", "InlineBinary", "BulkDataURI"})
