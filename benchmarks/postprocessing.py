@@ -1,7 +1,7 @@
 """From a model's mask to outlined, measured nuclei: megapixels a second on one core, beside SciPy.
 
-Takes the part of the real slide in ``tests/data`` with the most nuclei at 0.25 um a pixel and the mask of the shipped
-``nuclei`` model, and decodes one tile of the model's size in one thread. The peer does what is usually written with
+Takes the part of the real slide in ``tests/data`` with the most nuclei at 0.25 um a pixel and the mask of
+``nuclei-classical``, and decodes one tile of the model's size in one thread. The peer does what is usually written with
 SciPy (distance transform, peaks in a window, watershed, contours), and measures less. The bar is 8 megapixels a second.
 
 Run ``python -m benchmarks.postprocessing [--rounds N]``.
@@ -79,7 +79,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     repository = REPOSITORY / "triton_models"
-    manifest = read_manifest(repository / "nuclei")[-1]
+    manifest = read_manifest(repository / "nuclei-classical")[-1]
     size = manifest.input.tile_size
     image = densest_tile(size)
     inputs = {

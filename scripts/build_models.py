@@ -203,7 +203,7 @@ def image(name: str, size: int) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.UINT8, ["batch", size, size, 3])
 
 
-MODELS = {"nuclei": nuclei, "tissue": tissue}
+MODELS = {"nuclei-classical": nuclei, "tissue": tissue}
 
 
 def write_model(folder: Path, weights: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The shipped classical ``nuclei`` model finds nuclei: made ones with known truth, and those of the real slide."""
+"""The shipped model ``nuclei-classical`` finds nuclei: made ones with known truth, and those of the real slide."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ MODELS = Path(__file__).parents[2] / "triton_models"
 
 @pytest.fixture(scope="module")
 def look():
-    manifest = read_manifest(MODELS / "nuclei")[-1]
+    manifest = read_manifest(MODELS / "nuclei-classical")[-1]
     backend = InProcessBackend(MODELS)
     return lambda picture, mpp: describe(analyse_picture(picture, mpp, manifest, backend), manifest)["instances"]
 

@@ -189,7 +189,7 @@ def test_an_empty_slide_fails(in_process: Store, tmp_path: Path, model: str) -> 
 
 def test_a_slide_that_is_too_coarse_fails_with_both_resolutions(in_process: Store, tmp_path: Path) -> None:
     uids = put(in_process, blank_slide(tmp_path, 150), 2.0)
-    fails(in_process, work_on(in_process, "nuclei", uids), UnfitSlide, r"0\.25.*slide has 2")
+    fails(in_process, work_on(in_process, "nuclei", uids), UnfitSlide, r"0\.5.*slide has 2")
 
 
 def test_fluorescence_is_refused_by_a_model_for_stains(in_process: Store, tmp_path: Path) -> None:

@@ -143,9 +143,9 @@ def test_models_give_the_same_on_the_server_as_in_process(served: Settings) -> N
     feeds = {"IMAGE": image, "STATISTICS": np.array([[0.2], [0.5]], np.float32)}
     backend = TritonBackend(served)
     try:
-        served_mask = backend.infer("nuclei", 1, feeds, ["MASK"])["MASK"]
+        served_mask = backend.infer("nuclei-classical", 1, feeds, ["MASK"])["MASK"]
     finally:
         backend.close()
-    session = onnxruntime.InferenceSession(str(MODELS / "nuclei" / "1" / "model.onnx"))
+    session = onnxruntime.InferenceSession(str(MODELS / "nuclei-classical" / "1" / "model.onnx"))
     [own] = session.run(["MASK"], feeds)
     assert np.abs(served_mask.astype(int) - own).max() <= 1

@@ -201,7 +201,7 @@ def test_a_second_start_joins_the_first(running: Running) -> None:
     document = json.loads(again.stdout)
     assert keeper is not None
     assert document["keeper_pid"] == keeper.pid
-    assert document["models"] == {"nuclei": "READY", "tissue": "READY"}
+    assert document["models"] == {"nuclei": "READY", "nuclei-classical": "READY", "tissue": "READY"}
 
 
 def test_the_server_dies_with_its_keeper(running: Running) -> None:

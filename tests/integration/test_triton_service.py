@@ -54,7 +54,7 @@ def counted(service: RunningService, name: str) -> float:
 
 
 def test_the_service_keeps_a_model_server_and_says_how_it_is(kept: RunningService) -> None:
-    assert eventually(lambda: counted(kept, "triton_models_ready") == 2)
+    assert eventually(lambda: counted(kept, "triton_models_ready") == 3)
     assert triton_role(kept)["address"].startswith("Triton ")
     assert httpx.get(f"{kept.url}/readyz").json()["checks"]["model_server"] == {"ok": True, "state": "running"}
     assert 'name="triton_up"' in httpx.get(f"{kept.url}/metrics").text
@@ -64,7 +64,7 @@ def test_a_killed_model_server_starts_again(kept: RunningService) -> None:
     endpoint = read_endpoint(kept.data)
     assert endpoint is not None
     os.kill(endpoint.pid, signal.SIGKILL)
-    assert eventually(lambda: counted(kept, "triton_restarts") == 1 and counted(kept, "triton_models_ready") == 2)
+    assert eventually(lambda: counted(kept, "triton_restarts") == 1 and counted(kept, "triton_models_ready") == 3)
 
 
 def test_a_killed_keeper_takes_its_server_along_and_starts_again(kept: RunningService) -> None:

@@ -397,7 +397,7 @@ def paths(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str
 
 
 def test_everything_in_a_document_has_a_line_however_it_is_written() -> None:
-    text = (MODELS / "nuclei" / "model.toml").read_text(encoding="utf-8")
+    text = (MODELS / "nuclei-classical" / "model.toml").read_text(encoding="utf-8")
     text += 'a."c.d" = [1, {x = 1, y.z = [2, [3, "]"]]}, """m\n\\""" """]\n"q\\"uote" = \'lit#\'\n[t."u v".w]\nk = 1\n'
     text += "[[l.m]]\nn = 1\n[[l.m.o]]\np = '''x\n'''''\n[l.m.q]\nr = -inf"
     chance = random.Random(5)

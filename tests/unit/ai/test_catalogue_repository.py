@@ -122,7 +122,7 @@ def test_a_version_is_never_replaced_by_another(catalogue: Catalogue, tmp_path: 
     with pytest.raises(Conflict, match=r"has version 1\.0\.0 already, as 1"):
         catalogue.add(new_model(tmp_path / "three", "glass", number=2))
     with pytest.raises(Conflict, match="other tensors"):
-        catalogue.add(new_model(tmp_path / "four", "glass", version="3", number=3, source="nuclei"))
+        catalogue.add(new_model(tmp_path / "four", "glass", version="3", number=3, source="nuclei-classical"))
     assert files(settings.data / "models" / "glass") == before
     assert not list((settings.data / "models").glob(".draft-*"))
 
@@ -222,10 +222,10 @@ def test_a_model_that_changed_on_disk_is_let_go_once_and_loaded_anew(settings: S
     assert "tissue" in keeper.enabled()
     config = models / "tissue" / "config.pbtxt"
     config.write_text(config.read_text(encoding="utf-8").replace("max_batch_size: 16", "max_batch_size: 4"))
-    assert keeper.enabled() == ["nuclei"]
-    assert keeper.enabled() == ["nuclei", "tissue"]
+    assert keeper.enabled() == ["nuclei", "nuclei-classical"]
+    assert keeper.enabled() == ["nuclei", "nuclei-classical", "tissue"]
     assert "max_batch_size: 4" in (keeper.stage() / "tissue" / "config.pbtxt").read_text(encoding="utf-8")
-    assert keeper.enabled() == ["nuclei", "tissue"]
+    assert keeper.enabled() == ["nuclei", "nuclei-classical", "tissue"]
 
 
 def test_a_damaged_state_is_told_and_not_guessed(catalogue: Catalogue, settings: Settings) -> None:
