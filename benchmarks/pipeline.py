@@ -7,8 +7,9 @@ same batches, and as many copies of the model; they take turns. The bar is 0.85 
 what bounds the speed. Where other programs run, the ratio of processor times (the peer's over that of the worker and
 Triton together) is the steadier figure.
 
-``nuclei`` is the shipped network, ``nuclei-classical`` the shipped rule, which is cheap; ``unet`` has the size of a small
-trained net (1.9 million random weights, tiles of 256 pixels; it finds nothing, so that decoding costs next to nothing).
+``nuclei`` is the shipped network, ``nuclei-classical`` the shipped rule, which is cheap; ``unet`` has the size of a
+small trained net (1.9 million random weights, tiles of 256 pixels; it finds nothing, so that decoding costs next to
+nothing).
 
 Run ``python -m benchmarks.pipeline [--copies N] [--rounds N] [--model nuclei|nuclei-classical|unet]``.
 """
