@@ -22,7 +22,7 @@ from dicomsvc.ai.catalogue.repository import Catalogue
 from dicomsvc.ai.decoding import decoder, join_instances
 from dicomsvc.ai.inference import Backend, open_backend
 from dicomsvc.ai.loop import TileLoop
-from dicomsvc.errors import Conflict, UnfitSlide
+from dicomsvc.errors import Conflict, ModelFailure, UnfitSlide
 from dicomsvc.jobs import Progress, Work
 from dicomsvc.objects.provenance import Algorithm, Equipment, Provenance
 from dicomsvc.store import Stored
@@ -111,10 +111,15 @@ class _Analysis:
             threads=min(2 * len(os.sched_getaffinity(0)), _MOST_THREADS),
             tell=self._tell,
         )
-        loop.patiently(lambda: self._backend.load(manifest.name))
-        with closing(loop.findings(plan, left)) as chunks:
-            for findings in chunks:
-                self._checkpoint.keep(findings)
+        try:
+            loop.patiently(lambda: self._backend.load(manifest.name))
+            with closing(loop.findings(plan, left)) as chunks:
+                for findings in chunks:
+                    self._checkpoint.keep(findings)
+        except ModelFailure:
+            # The server may have let the model go because somebody put it out of use.
+            self._require_model()
+            raise
         self._require_model()
 
     def _require_model(self) -> None:

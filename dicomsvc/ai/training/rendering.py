@@ -233,9 +233,13 @@ def _surround(canvas: _Canvas, chance: Chance) -> None:
 
 
 def stain_vectors(chance: Chance) -> npt.NDArray[np.float64]:
-    """Return unit densities of a hematoxylin and an eosin, as slides of many laboratories have them."""
-    hematoxylin = np.array([chance.uniform(0.5, 0.75), chance.uniform(0.6, 0.8), chance.uniform(0.15, 0.4)])
-    eosin = np.array([chance.uniform(0.03, 0.3), chance.uniform(0.85, 1.0), chance.uniform(0.1, 0.5)])
+    """Return unit densities of a hematoxylin and an eosin, as slides of many laboratories have them.
+
+    From blue to magenta: Macenko's vectors of a TCGA slide are (0.35, 0.78, 0.51) and (0.00, 0.92, 0.40).
+    """
+    red = chance.uniform(0.3, 0.78)
+    hematoxylin = np.array([red, chance.uniform(0.55, 0.82), chance.uniform(0.15, 0.55)])
+    eosin = np.array([chance.uniform(0, min(0.3, red - 0.25)), chance.uniform(0.8, 1.0), chance.uniform(0.1, 0.5)])
     return unit(np.stack([hematoxylin, eosin]))
 
 
