@@ -1,5 +1,6 @@
 """Cuts rows of tiles into frames and encodes them (PS3.5 8.1.1, 8.2, A.4)."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
@@ -55,7 +56,7 @@ class FrameEncoder(Protocol):
         ...
 
 
-class _Native:
+class _Native(ABC):
     transfer_syntax_uid: str = ExplicitVRLittleEndian
     encapsulated = False
     element = PIXEL_DATA
@@ -65,8 +66,8 @@ class _Native:
         self.tile = tile
 
     @property
-    def frame_bytes(self) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def frame_bytes(self) -> int: ...
 
     def blank(self) -> bytes:
         return bytes(self.frame_bytes)
@@ -136,8 +137,8 @@ class _Compressed(_Native):
         tiles = _cut(strip, self.tile)
         return [self.encode_frame(tile) if has_values(tile) else None for tile in tiles]
 
-    def encode_frame(self, pixels: npt.NDArray[Any]) -> bytes:
-        raise NotImplementedError
+    @abstractmethod
+    def encode_frame(self, pixels: npt.NDArray[Any]) -> bytes: ...
 
     def blank(self) -> bytes:
         return self.encode_frame(np.zeros(self.tile, np.uint8))

@@ -180,3 +180,19 @@ def too_small(folder: Path) -> Path:
     lines = [digest if line.startswith("weights_sha256") else line for line in manifest]
     (folder / "model.toml").write_text("\n".join(lines) + "\n")
     return folder
+
+
+def slow_map(folder: Path) -> Path:
+    """A MAP by forty convolutions of 64 channels: a batch of tiles takes many seconds."""
+    chance = np.random.default_rng(3)
+    constants = {f"w{n}": chance.normal(0, 0.05, (64, 3 if n == 0 else 64, 3, 3)).astype(np.float32) for n in range(40)}
+    steps = [
+        ("Cast", ["IMAGE"], "image", {"to": TensorProto.FLOAT}),
+        ("Transpose", ["image"], "x0", {"perm": [0, 3, 1, 2]}),
+        *(("Conv", [f"x{n}", f"w{n}"], f"x{n + 1}", {"pads": [1, 1, 1, 1]}) for n in range(40)),
+        ("ReduceMean", ["x40", "channel"], "mean", {"keepdims": 1}),
+        ("Sigmoid", ["mean"], "share", {}),
+        ("Transpose", ["share"], "VALUE", {"perm": [0, 2, 3, 1]}),
+    ]
+    nodes = graph(steps, channel=np.array([1], np.int64), **constants)
+    return write_folder(folder, "map", nodes, ("value", "VALUE", TensorProto.FLOAT, [TILE, TILE, 1]), objects=["PM"])

@@ -17,7 +17,7 @@ from dicomsvc.ai.analysis.submission import Wish, submit
 from dicomsvc.ai.catalogue.repository import Catalogue
 from dicomsvc.cli.triton import server_for_command
 from dicomsvc.config import Settings
-from dicomsvc.errors import Cancelled, DicomsvcError, ModelFailure, NotFound, UnfitSlide
+from dicomsvc.errors import Cancelled, Conflict, DicomsvcError, ModelFailure, NotFound, UnfitSlide
 from dicomsvc.jobs import Jobs, Progress, Work
 from dicomsvc.objects.annotations import GraphicType, read_annotations
 from dicomsvc.store import Store
@@ -238,3 +238,43 @@ def test_cancelling_ends_the_wait_for_the_model_server(store: Store) -> None:
 
     with pytest.raises(Cancelled):
         analyze(replace(work, report=stop))
+
+
+def test_a_slow_model_does_not_hold_up_a_cancellation(in_process: Store, tmp_path: Path) -> None:
+    Catalogue(in_process.settings).add(model_folders.slow_map(tmp_path / "slow"))
+    work = work_on(in_process, "slow", put(in_process))
+    asked: list[float] = []
+    told: list[float] = []
+
+    def stop_in_mid_batch(progress: Progress) -> None:
+        if progress.text == "tiles":
+            told.append(time.monotonic())
+            if told[-1] - told[0] > 1.5:
+                assert progress.done == 0, "the model is not slow enough for this test to show anything"
+                asked.append(told[-1])
+                raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        analyze(replace(work, report=stop_in_mid_batch))
+    assert time.monotonic() - asked[0] < 2
+
+
+@pytest.mark.parametrize("end", ["disabled", "replaced"])
+def test_a_model_put_out_of_use_ends_the_analysis_that_runs(in_process: Store, tmp_path: Path, end: str) -> None:
+    catalogue = Catalogue(in_process.settings)
+    catalogue.add(model_folders.darkness_map(tmp_path / "darkness"))
+    work = work_on(in_process, "darkness", put(in_process), **REGION)
+    other = tmp_path / "other" / "darkness"
+
+    def put_out_of_use(progress: Progress) -> None:
+        if progress.text == "tiles" and catalogue.get("darkness").enabled:
+            if end == "disabled":
+                catalogue.set_enabled("darkness", False)
+            elif not other.exists():
+                catalogue.remove("darkness")
+                catalogue.add(model_folders.not_a_number(other))
+
+    before = instances(in_process)
+    with pytest.raises(Conflict, match=end):
+        analyze(replace(work, report=put_out_of_use))
+    assert instances(in_process) == before
