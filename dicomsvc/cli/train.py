@@ -1,4 +1,4 @@
-"""``dicomsvc train`` and ``dicomsvc evaluate``: a nuclei network from a recipe; models over labelled pictures."""
+"""``dicomsvc train`` and ``dicomsvc evaluate``: a network from a recipe; models over labelled pictures."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -30,28 +30,28 @@ def train(
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that make crops.")] = 1,
     as_json: JsonFlag = False,
 ) -> None:
-    """Train the nuclei network (extra `train`)."""
+    """Train what a recipe says (extra `train`)."""
     try:
         import torch
     except ImportError as error:
         raise ConfigurationError("PyTorch is not installed: `pip install 'dicomsvc[train]'`") from error
-    from dicomsvc.ai.training.export import onnx_bytes, write_model
-    from dicomsvc.ai.training.fitting import Run, load_network
-    from dicomsvc.ai.training.recipe import read_recipe
+    from dicomsvc.ai.training.fitting import Run
+    from dicomsvc.ai.training.tasks import read_task
 
     if model is not None and model.exists():
         raise InvalidModel(f"{model} exists; a model is never replaced")
     torch.set_num_threads(threads)
     with progress_bar("training") as report:
-        run = Run(read_recipe(recipe), out, minutes, workers, report)
+        task = read_task(recipe)
+        run = Run(task, out, minutes, workers, report)
         best = run.fit()
     text = f"{run.progress.step} steps; the best weights are in {best}"
     document = {"steps": run.progress.step, "seconds": round(run.progress.seconds), "weights": str(best)}
     if model is not None:
-        weights = onnx_bytes(load_network(best))
-        write_model(model, weights)
-        text += f"; {model} has {len(weights)} bytes"
-        document |= {"model": str(model), "bytes": len(weights)}
+        task.write_model(task.load(best), model)
+        size = sum(file.stat().st_size for file in model.rglob("*.onnx"))
+        text += f"; {model} has {size} bytes"
+        document |= {"model": str(model), "bytes": size}
     emit(document, text, as_json=as_json)
 
 

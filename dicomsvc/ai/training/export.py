@@ -4,6 +4,7 @@ import hashlib
 import io
 import shutil
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,14 +15,11 @@ from torch import Tensor, nn
 
 from dicomsvc.ai.catalogue.reading import read_manifest
 from dicomsvc.ai.catalogue.runner import TEMPLATE
-from dicomsvc.ai.training.network import NucleiNet
-from dicomsvc.ai.training.targets import CHANNELS
 from dicomsvc.errors import InvalidModel
 
 TILE: Final = 512
 OPSET: Final = 17
 _MOST_DIFFERENCE: Final = 1
-_MANIFEST: Final = Path(__file__).with_name("nuclei.toml")
 _CONFIG: Final = """\
 name: "{name}"
 backend: "python"
@@ -36,27 +34,28 @@ instance_group [ {{ kind: KIND_CPU count: 1 }} ]
 
 
 class Shipped(nn.Module):
-    """The network between bytes, NHWC: ``(n, rows, columns, 3)`` in, one ``(n, rows, columns, 1)`` a channel out."""
+    """A network between bytes, NHWC: ``(n, rows, columns, 3)`` in, one ``(n, rows, columns, 1)`` a map out."""
 
-    def __init__(self, network: NucleiNet) -> None:
+    def __init__(self, network: nn.Module, maps: int) -> None:
         super().__init__()
         self.network = network
+        self.maps = maps
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         logits = self.network(image.permute(0, 3, 1, 2).float())
         maps = torch.floor(torch.sigmoid(logits) * 255.0 + 0.5).to(torch.uint8)
-        return tuple(maps[:, channel, :, :, None] for channel in range(len(CHANNELS)))
+        return tuple(maps[:, channel, :, :, None] for channel in range(self.maps))
 
 
-def onnx_bytes(network: NucleiNet, tile: int = TILE) -> bytes:
-    """Return the ONNX file of a network, its normalisation in the graph, the batch size open.
+def onnx_bytes(shipped: nn.Module, outputs: Sequence[str], tile: int = TILE) -> bytes:
+    """Return the ONNX file of a network that goes from bytes to bytes, the batch size open.
 
     Raises
     ------
     InvalidModel
         When ONNX Runtime gives other bytes than PyTorch.
     """
-    shipped = Shipped(network).eval()
+    shipped = shipped.eval()
     example = torch.zeros((1, tile, tile, 3), dtype=torch.uint8)
     file: Any = io.BytesIO()
     with warnings.catch_warnings():
@@ -68,17 +67,17 @@ def onnx_bytes(network: NucleiNet, tile: int = TILE) -> bytes:
             dynamo=False,
             opset_version=OPSET,
             input_names=["IMAGE"],
-            output_names=list(CHANNELS),
-            dynamic_axes={name: {0: "batch"} for name in ("IMAGE", *CHANNELS)},
+            output_names=list(outputs),
+            dynamic_axes={name: {0: "batch"} for name in ("IMAGE", *outputs)},
         )
     weights: bytes = file.getvalue()
-    difference = largest_difference(shipped, weights, tile)
+    difference = largest_difference(shipped, weights, outputs, tile)
     if difference > _MOST_DIFFERENCE:
         raise InvalidModel(f"ONNX Runtime and PyTorch differ by {difference} of 255; nothing was written")
     return weights
 
 
-def largest_difference(shipped: Shipped, weights: bytes, tile: int) -> int:
+def largest_difference(shipped: nn.Module, weights: bytes, outputs: Sequence[str], tile: int) -> int:
     """Return the largest difference between PyTorch and ONNX Runtime on two made tiles, in steps of 255."""
     import onnxruntime
 
@@ -86,15 +85,15 @@ def largest_difference(shipped: Shipped, weights: bytes, tile: int) -> int:
     coarse = chance.integers(60, 256, (2, tile // 8, tile // 8, 3), dtype=np.uint8)
     image: npt.NDArray[np.uint8] = coarse.repeat(8, axis=1).repeat(8, axis=2)
     session = onnxruntime.InferenceSession(weights, providers=["CPUExecutionProvider"])
-    found: list[Any] = session.run(list(CHANNELS), {"IMAGE": image})
+    found: list[Any] = session.run(list(outputs), {"IMAGE": image})
     with torch.inference_mode():
         expected = shipped(torch.from_numpy(image))
     pairs = zip(found, expected, strict=True)
     return max(int(np.abs(one.astype(np.int16) - other.numpy().astype(np.int16)).max()) for one, other in pairs)
 
 
-def write_model(folder: Path, weights: bytes) -> None:
-    """Write the model folder; its manifest has the recipe's text and no figures yet.
+def write_model(folder: Path, weights: bytes, outputs: Sequence[str], manifest: str, tile: int = TILE) -> None:
+    """Write the model folder of a network that answers maps; ``@SHA256@`` in the manifest becomes the digest.
 
     Raises
     ------
@@ -107,10 +106,10 @@ def write_model(folder: Path, weights: bytes) -> None:
     (folder / "configs").mkdir()
     (folder / "1" / "model.onnx").write_bytes(weights)
     shutil.copyfile(TEMPLATE, folder / "1" / "model.py")
-    lines = [f'  {{ name: "{name}" data_type: TYPE_UINT8 dims: [ {TILE}, {TILE}, 1 ] }}' for name in CHANNELS]
-    config = _CONFIG.format(name=folder.name, tile=TILE, outputs=",\n".join(lines))
+    lines = [f'  {{ name: "{name}" data_type: TYPE_UINT8 dims: [ {tile}, {tile}, 1 ] }}' for name in outputs]
+    config = _CONFIG.format(name=folder.name, tile=tile, outputs=",\n".join(lines))
     (folder / "config.pbtxt").write_text(config, encoding="utf-8")
     (folder / "configs" / "gpu.pbtxt").write_text(config.replace("KIND_CPU", "KIND_GPU"), encoding="utf-8")
-    text = _MANIFEST.read_text(encoding="utf-8").replace("@SHA256@", hashlib.sha256(weights).hexdigest())
+    text = manifest.replace("@SHA256@", hashlib.sha256(weights).hexdigest())
     (folder / "model.toml").write_text(text, encoding="utf-8")
     read_manifest(folder)

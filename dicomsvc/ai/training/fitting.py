@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from dicomsvc.ai.training.crops import Crops, Pair, training_data, validation_data
-from dicomsvc.ai.training.losses import loss
-from dicomsvc.ai.training.network import NucleiNet, imagenet_weights
-from dicomsvc.ai.training.recipe import Recipe
+from dicomsvc.ai.training.task import Example, Task
 from dicomsvc.errors import BadRequest
 
 CHECKPOINT: Final = "checkpoint.pt"
@@ -25,7 +22,6 @@ CURVE: Final = "curve.jsonl"
 _WARM_UP: Final = 0.05
 _LOOKS: Final = 20
 _DECAY: Final = 0.99
-_ENCODER_SHARE: Final = 0.3
 _LARGEST_GRADIENT: Final = 5.0
 
 Tell = Callable[[int, int, str], None]
@@ -49,7 +45,7 @@ class Run:
     repeated to the same weights.
     """
 
-    recipe: Recipe
+    task: Task
     folder: Path
     minutes: float | None = None
     workers: int = 1
@@ -64,13 +60,13 @@ class Run:
         BadRequest
             When the folder holds a run of another recipe, or the data cannot be read.
         """
-        torch.manual_seed(self.recipe.seed)
+        torch.manual_seed(self.task.recipe.seed)
         torch.set_flush_denormal(True)
         self.folder.mkdir(parents=True, exist_ok=True)
         network, average, optimizer = self._network()
         self._resume(network, average, optimizer)
         batches = self._batches()
-        pictures = validation_data(self.recipe)
+        pictures = self.task.validation()
         started, last_look = time.monotonic() - self.progress.seconds, self._done()
         errors: list[float] = []
         network.train()
@@ -81,42 +77,36 @@ class Run:
             average.update_parameters(network)
             self.progress.step += 1
             self.progress.seconds = time.monotonic() - started
-            self.tell(self.progress.step, self.recipe.steps, f"loss {errors[-1]:.3f}")
+            self.tell(self.progress.step, self.task.recipe.steps, f"loss {errors[-1]:.3f}")
             if self._done() - last_look >= 1 / _LOOKS or self._done() >= 1:
                 last_look = self._done()
                 self._look(average, pictures, errors)
                 self._save(network, average, optimizer)
                 errors = []
-                if self.progress.without_gain >= self.recipe.patience:
+                if self.progress.without_gain >= self.task.recipe.patience:
                     break
         return self.folder / BEST
 
-    def _batches(self) -> DataLoader[Pair]:
+    def _batches(self) -> DataLoader[Example]:
         """Return the batches that are still to come."""
-        renderer, labelled = training_data(self.recipe)
-        if not labelled and self.recipe.rendered < 1:
-            raise BadRequest("no labelled picture is left to train on; all are held out")
-        first = self.progress.step * self.recipe.batch
-        crops = Crops(self.recipe, renderer, labelled, first, max(0, self.recipe.steps * self.recipe.batch - first))
+        recipe = self.task.recipe
+        first = self.progress.step * recipe.batch
+        examples = self.task.examples(first, max(0, recipe.steps * recipe.batch - first))
         ahead = 4 if self.workers else None
-        return DataLoader(crops, self.recipe.batch, num_workers=self.workers, prefetch_factor=ahead)
+        return DataLoader(examples, recipe.batch, num_workers=self.workers, prefetch_factor=ahead)
 
-    def _network(self) -> tuple[NucleiNet, AveragedModel, torch.optim.Optimizer]:
-        network = NucleiNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        weights = imagenet_weights()
-        if weights is not None:
-            network.encoder.load_imagenet(weights)
+    def _network(self) -> tuple[nn.Module, AveragedModel, torch.optim.Optimizer]:
+        network = self.task.network()
+        if self.task.recipe.start is not None:
+            _begin_with(network, self.task.recipe.start)
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(_DECAY), use_buffers=True)
-        rest = [*network.decoder.parameters(), *network.head.parameters()]
-        groups = [
-            {"params": list(network.encoder.parameters()), "share": _ENCODER_SHARE},
-            {"params": rest, "share": 1.0},
-        ]
-        return network, average, torch.optim.AdamW(groups, lr=self.recipe.learning_rate, weight_decay=1e-4)
+        groups = self.task.groups(network)
+        return network, average, torch.optim.AdamW(groups, lr=self.task.recipe.learning_rate, weight_decay=1e-4)
 
     def _done(self) -> float:
         """Return how much of the schedule is done, from 0 to 1."""
-        by_steps = self.progress.step / self.recipe.steps
+        by_steps = self.progress.step / self.task.recipe.steps
         by_clock = 0.0 if self.minutes is None else self.progress.seconds / (60 * self.minutes)
         return min(1.0, max(by_steps, by_clock))
 
@@ -124,22 +114,22 @@ class Run:
         """Return the learning rate: a straight warm-up, then half a cosine down to a hundredth."""
         done = self._done()
         warm = min(1.0, (done + 1e-3) / _WARM_UP)
-        return self.recipe.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+        return self.task.recipe.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
-    def _step(self, network: NucleiNet, optimizer: torch.optim.Optimizer, images: Tensor, wanted: Tensor) -> float:
+    def _step(self, network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, wanted: Tensor) -> float:
         for group in optimizer.param_groups:
             group["lr"] = self._rate() * group["share"]
         images = images.float().contiguous(memory_format=torch.channels_last)
-        error = loss(network(images), wanted)
+        error = self.task.loss(network(images), wanted)
         optimizer.zero_grad(set_to_none=True)
         error.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), _LARGEST_GRADIENT)
+        nn.utils.clip_grad_norm_(network.parameters(), _LARGEST_GRADIENT)
         optimizer.step()
         return error.item()
 
-    def _look(self, average: AveragedModel, pictures: Sequence[Pair], errors: Sequence[float]) -> None:
+    def _look(self, average: AveragedModel, pictures: Sequence[Example], errors: Sequence[float]) -> None:
         """Measure on the validation pictures, note it, and keep the weights when they are the best yet."""
-        measured = validation_loss(average.module, pictures)
+        measured = validation_loss(self.task, average.module, pictures)
         line = {"step": self.progress.step, "seconds": round(self.progress.seconds), "loss": _mean(errors)}
         with (self.folder / CURVE).open("a", encoding="utf-8") as file:
             file.write(json.dumps({**line, "validation": measured}) + "\n")
@@ -149,9 +139,9 @@ class Run:
         else:
             self.progress.without_gain += 1
 
-    def _save(self, network: NucleiNet, average: AveragedModel, optimizer: torch.optim.Optimizer) -> None:
+    def _save(self, network: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer) -> None:
         state = {
-            "recipe": self.recipe.model_dump_json(),
+            "recipe": self.task.recipe.model_dump_json(),
             "network": network.state_dict(),
             "average": average.state_dict(),
             "optimizer": optimizer.state_dict(),
@@ -162,12 +152,12 @@ class Run:
         }
         _replace(state, self.folder / CHECKPOINT)
 
-    def _resume(self, network: NucleiNet, average: AveragedModel, optimizer: torch.optim.Optimizer) -> None:
+    def _resume(self, network: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer) -> None:
         file = self.folder / CHECKPOINT
         if not file.is_file():
             return
         state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        if state["recipe"] != self.recipe.model_dump_json():
+        if state["recipe"] != self.task.recipe.model_dump_json():
             raise BadRequest(f"{self.folder} holds a run of another recipe; give another folder")
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
@@ -175,21 +165,22 @@ class Run:
         self.progress = Progress(state["step"], state["seconds"], state["best"], state["without_gain"])
 
 
-def validation_loss(network: torch.nn.Module, pictures: Sequence[Pair]) -> float:
+def validation_loss(task: Task, network: nn.Module, pictures: Sequence[Example]) -> float:
     """Return the mean loss over pictures, each by itself; 0 without any."""
     network.eval()
     with torch.inference_mode():
-        found = [float(loss(network(image[None].float()), wanted[None])) for image, wanted in pictures]
+        found = [float(task.loss(network(image[None].float()), wanted[None])) for image, wanted in pictures]
     return _mean(found)
 
 
-def load_network(file: Path) -> NucleiNet:
-    """Return the network of a weights file that a run wrote, ready to answer."""
+def _begin_with(network: nn.Module, file: Path) -> None:
+    """Take the weights of another run that fit by name and shape."""
     if not file.is_file():
-        raise BadRequest(f"{file} does not exist; train first")
-    network = NucleiNet()
-    network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True)["network"])
-    return network.eval()
+        raise BadRequest(f"{file} does not exist; `start` names the best.pt of a run")
+    own = network.state_dict()
+    there: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)["network"]
+    own.update({name: value for name, value in there.items() if name in own and value.shape == own[name].shape})
+    network.load_state_dict(own)
 
 
 def _replace(state: dict[str, Any], file: Path) -> None:

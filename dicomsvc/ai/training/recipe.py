@@ -1,10 +1,9 @@
 """What a training run is made of: a TOML file, its paths as seen from the file."""
 
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
 from dicomsvc.errors import BadRequest
 
@@ -12,14 +11,24 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Fold = Annotated[int, Field(ge=0, le=4)]
 
 
-class _Strict(BaseModel):
+def _placed(path: Path, info: ValidationInfo) -> Path:
+    return (info.context or {}).get("root", Path()) / path
+
+
+DataPath = Annotated[Path, AfterValidator(_placed)]
+"""A path in a recipe, seen from the recipe's folder."""
+
+
+class Strict(BaseModel):
+    """A part of a recipe: an unknown key is an error."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class LabelledFolder(_Strict):
+class LabelledFolder(Strict):
     """``images/`` and ``labels/``; of the five folds one is looked at while training, one never."""
 
-    folder: Path
+    folder: DataPath
     groups: tuple[str, ...] = ()
     validation_fold: Fold | None = None
     test_fold: Fold | None = None
@@ -28,55 +37,40 @@ class LabelledFolder(_Strict):
         return [fold for fold in range(5) if fold not in (self.validation_fold, self.test_fold)]
 
 
-class Slide(_Strict):
+class Slide(Strict):
     """A slide or picture of H&E without labels; ``regions`` of it become backdrops."""
 
-    file: Path
+    file: DataPath
     mpp: float = Field(gt=0.05, lt=10)
     regions: int = Field(default=6, ge=1, le=100)
 
 
-class Recipe(_Strict):
-    """``rendered`` is the share of crops that are rendered; ``diameter`` the range of median sizes of real nuclei."""
+class Schedule(Strict):
+    """What every task's recipe has. ``side`` is that of a crop in pixels."""
 
-    fluorescence: Path
-    labelled: tuple[LabelledFolder, ...] = Field(min_length=1)
-    slide: tuple[Slide, ...] = ()
-    rendered: Share = 0.68
-    diameter: tuple[float, float] = (8.0, 18.0)
     seed: int = 0
     side: int = Field(default=192, ge=64, le=512, multiple_of=16)
     batch: int = Field(default=12, ge=2, le=256)
     steps: int = Field(default=2000, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0, lt=1)
     patience: int = Field(default=6, ge=1)
+    start: DataPath | None = None
+    """Weights file of an earlier run to begin with; those that fit by name and shape are taken."""
 
 
-def read_recipe(file: Path) -> Recipe:
-    """Read a recipe.
+RecipeType = TypeVar("RecipeType", bound=Schedule)
+
+
+def parse_recipe(kind: type[RecipeType], document: dict[str, Any], file: Path) -> RecipeType:
+    """Return a recipe of what the TOML file says.
 
     Raises
     ------
     BadRequest
-        When it is no TOML, or has an unknown or a wrong key.
+        When it has an unknown or a wrong key.
     """
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
-        recipe = Recipe.model_validate(document)
-    except OSError as error:
-        raise BadRequest(f"{file} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(f"{file} is no TOML: {error}") from error
+        return kind.model_validate(document, context={"root": file.parent})
     except ValidationError as error:
         first = error.errors()[0]
         raise BadRequest(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    return _placed(recipe, file.parent)
-
-
-def _placed(recipe: Recipe, root: Path) -> Recipe:
-    changes: dict[str, Any] = {
-        "fluorescence": root / recipe.fluorescence,
-        "labelled": tuple(each.model_copy(update={"folder": root / each.folder}) for each in recipe.labelled),
-        "slide": tuple(each.model_copy(update={"file": root / each.file}) for each in recipe.slide),
-    }
-    return recipe.model_copy(update=changes)

@@ -8,9 +8,10 @@ from dicomsvc.ai.training import backdrop
 from dicomsvc.ai.training.augmentation import crop, photographed, restained
 from dicomsvc.ai.training.bank import DIAMETER, make_bank
 from dicomsvc.ai.training.labelled import Labelled, fold_of, read_folder, resized
-from dicomsvc.ai.training.recipe import Slide, read_recipe
+from dicomsvc.ai.training.nuclei.targets import targets
+from dicomsvc.ai.training.recipe import Slide
 from dicomsvc.ai.training.rendering import Renderer
-from dicomsvc.ai.training.targets import targets
+from dicomsvc.ai.training.tasks import read_task
 from dicomsvc.ai.training.unlabelled import regions
 from dicomsvc.errors import BadRequest
 from tests.unit.ai.made_training import CMU, fluorescence, write
@@ -157,4 +158,4 @@ def test_resizing_keeps_numbers():
 def test_a_wrong_recipe_is_refused_with_the_reason(tmp_path, text, why):
     (tmp_path / "recipe.toml").write_text(text)
     with pytest.raises(BadRequest, match=why):
-        read_recipe(tmp_path / "recipe.toml")
+        read_task(tmp_path / "recipe.toml")

@@ -11,12 +11,13 @@ torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
 
 from dicomsvc.ai.catalogue.reading import read_manifest
-from dicomsvc.ai.training.export import onnx_bytes
+from dicomsvc.ai.training.export import Shipped, onnx_bytes
 from dicomsvc.ai.training.fitting import CURVE, Run
-from dicomsvc.ai.training.losses import loss
-from dicomsvc.ai.training.network import NucleiNet
-from dicomsvc.ai.training.recipe import read_recipe
-from dicomsvc.ai.training.targets import targets
+from dicomsvc.ai.training.networks.lite0_unet import Lite0UNet
+from dicomsvc.ai.training.nuclei.losses import loss
+from dicomsvc.ai.training.nuclei.targets import targets
+from dicomsvc.ai.training.nuclei.task import NucleiTask
+from dicomsvc.ai.training.tasks import read_task
 from dicomsvc.cli import app
 from dicomsvc.errors import BadRequest, InvalidModel
 from tests.unit.ai.made_training import fluorescence, write
@@ -42,7 +43,7 @@ def recipe(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(recipe, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    Run(read_recipe(recipe), folder, workers=0).fit()
+    Run(read_task(recipe), folder, workers=0).fit()
     return folder
 
 
@@ -52,8 +53,8 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(recipe, trained, tmp_pa
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Run(read_recipe(recipe), tmp_path, workers=0, tell=stop).fit()
-    again = Run(read_recipe(recipe), tmp_path, workers=0)
+        Run(read_task(recipe), tmp_path, workers=0, tell=stop).fit()
+    again = Run(read_task(recipe), tmp_path, workers=0)
     again.fit()
     assert again.progress.step == 2
     one, other = (torch.load(folder / "checkpoint.pt", weights_only=True)["network"] for folder in (trained, tmp_path))
@@ -67,7 +68,7 @@ def test_the_curve_has_a_line_a_look(trained):
 
 
 def test_a_folder_with_another_run_is_refused(recipe, trained):
-    other = read_recipe(recipe).model_copy(update={"steps": 9})
+    other = NucleiTask(read_task(recipe).recipe.model_copy(update={"steps": 9}))
     with pytest.raises(BadRequest, match="another recipe"):
         Run(other, trained, workers=0).fit()
 
@@ -81,7 +82,7 @@ def test_the_loss_is_least_for_the_right_answer():
 def test_an_export_that_answers_otherwise_is_refused(monkeypatch):
     monkeypatch.setattr("dicomsvc.ai.training.export.largest_difference", lambda *_: 2)
     with pytest.raises(InvalidModel, match="differ by 2"):
-        onnx_bytes(NucleiNet().eval(), 32)
+        onnx_bytes(Shipped(Lite0UNet(1), 1), ["MASK"], 32)
 
 
 def test_the_commands_train_measure_and_note_the_figures(recipe, tmp_path):

