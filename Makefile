@@ -1,5 +1,5 @@
 # The targets that people and continuous integration share. `make demo` and `make test` need nothing set up before.
-.PHONY: setup setup-test demo serve test test-faults bench lint format clean
+.PHONY: setup setup-test setup-train demo serve test test-faults bench lint format clean
 .DEFAULT_GOAL := help
 
 VENV := .venv/bin
@@ -12,6 +12,9 @@ setup: ## Make the environment (.venv), installing what is missing
 
 setup-test: ## The same, with the peers that tests talk to (DCMTK, Orthanc, nginx, dicom3tools)
 	@scripts/setup.sh test
+
+setup-train: ## The same, with PyTorch: to train models, and for `make test` to test that too (a large download)
+	@scripts/setup.sh train
 
 demo: setup ## Convert, store, send and view a real slide, and show what happened
 	@$(VENV)/python scripts/demo.py

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Makes the environment: system packages that are missing (when this user may install them), a virtual environment, the
 # package with its development tools, the model server. `scripts/setup.sh` is enough to run; `scripts/setup.sh test` adds
-# the peers that the tests talk to. Running it again costs nothing when nothing changed.
+# the peers that the tests talk to, `scripts/setup.sh train` PyTorch. Running it again costs nothing when nothing changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 purpose=${1:-run}
 
+torch_version=2.13.0
 test_packages=(dcmtk dicom3tools orthanc orthanc-dicomweb nginx-light wrk chromium)
 
 as_root() {
@@ -87,3 +88,13 @@ fi
 state=$(sha256sum dicomsvc/ai/triton/runtime.py dicomsvc/ai/triton/install.py | sha256sum)
 [ "$(cat .venv/.setup-triton 2>/dev/null)" = "$state" ] || install_model_server "$state"
 [ "$purpose" != test ] || install_viewer
+if [ "$purpose" = train ]; then
+  state=$(sha256sum pyproject.toml scripts/setup.sh | sha256sum)
+  if [ "$(cat .venv/.setup-train 2>/dev/null)" != "$state" ]; then
+    echo "setup: installing PyTorch into .venv"
+    # Another build of this version, say without CUDA, that is there already is kept.
+    .venv/bin/python -m pip install --quiet "torch==$torch_version"
+    .venv/bin/python -m pip install --quiet --editable '.[train]'
+    echo "$state" >.venv/.setup-train
+  fi
+fi

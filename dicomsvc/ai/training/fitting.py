@@ -3,7 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -60,8 +61,11 @@ class Run:
         BadRequest
             When the folder holds a run of another recipe, or the data cannot be read.
         """
+        with _without_subnormals():
+            return self._fit()
+
+    def _fit(self) -> Path:
         torch.manual_seed(self.task.recipe.seed)
-        torch.set_flush_denormal(True)
         self.folder.mkdir(parents=True, exist_ok=True)
         network, average, optimizer = self._network()
         self._resume(network, average, optimizer)
@@ -163,6 +167,16 @@ class Run:
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         self.progress = Progress(state["step"], state["seconds"], state["best"], state["without_gain"])
+
+
+@contextmanager
+def _without_subnormals() -> Iterator[None]:
+    """Take subnormal numbers for zero: weights that die out would make each step many times as slow."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def validation_loss(task: Task, network: nn.Module, pictures: Sequence[Example]) -> float:
