@@ -77,16 +77,18 @@ class _InvertedResidual(nn.Module):
 class Encoder(nn.Module):
     """Returns maps at a half, a quarter, an eighth and a sixteenth of the resolution.
 
-    ``more`` input channels follow red, green and blue; they count for nothing until they are trained.
+    ``more`` input channels follow red, green and blue; they count for nothing until they are trained. Fewer ``blocks``
+    (at least 6) make the last map narrower.
     """
 
-    def __init__(self, more: int = 0) -> None:
+    def __init__(self, more: int = 0, blocks: int = len(_BLOCKS)) -> None:
         super().__init__()
+        self.channels = (*CHANNELS[:-1], _BLOCKS[blocks - 1].channels)
         self._conv_stem = _Convolution(3 + more, _STEM, 3, 2, bias=False)
         nn.init.zeros_(self._conv_stem.weight[:, 3:])
         self._bn0 = _norm(_STEM)
         widths = (_STEM, *(block.channels for block in _BLOCKS))
-        self._blocks = nn.ModuleList(map(_InvertedResidual, widths, _BLOCKS))
+        self._blocks = nn.ModuleList(map(_InvertedResidual, widths, _BLOCKS[:blocks]))
 
     def forward(self, values: Tensor) -> list[Tensor]:
         values = functional.relu6(self._bn0(self._conv_stem(values)))
