@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from dicomsvc.ai.catalogue.channels import check_channels
 from dicomsvc.ai.catalogue.fields import Document, Fields
 from dicomsvc.ai.catalogue.manifest import Manifest, OutputKind
 from dicomsvc.ai.catalogue.onnx_graph import GraphTensor, OnnxGraph
@@ -25,6 +26,7 @@ def check_tensors(
     """
     _check_inputs(document, manifest, config)
     _check_outputs(document, manifest, config)
+    check_channels(document, manifest, config)
     _check_graph(config, weights, config.inputs, graph.inputs, "input")
     _check_graph(config, weights, config.outputs, graph.outputs, "output")
     for name in graph.inputs:
@@ -41,6 +43,10 @@ def _check_inputs(document: Document, manifest: Manifest, config: TritonConfig) 
     if spec.statistics:
         key = "statistics_tensor" if "statistics_tensor" in table else "statistics"
         wanted[spec.statistics_tensor] = (key, ConfigTensor("FP32", (len(spec.statistics),)))
+    if spec.guides:
+        key = "guides_tensor" if "guides_tensor" in table else "guides"
+        planes = (size, size, len(spec.guides)) if spec.layout == "NHWC" else (len(spec.guides), size, size)
+        wanted[spec.guides_tensor] = (key, ConfigTensor(spec.datatype, planes))
     for name, (key, tensor) in wanted.items():
         if name not in config.inputs:
             table.fail(key, f"names {name!r}, which config.pbtxt does not have as input")
@@ -67,12 +73,23 @@ def _check_outputs(document: Document, manifest: Manifest, config: TritonConfig)
             shape = (*plane, "channels")
             config.fail(f'"{name}"', f"output {name} has shape {_shape(found.shape)}; it must be {_shape(shape)}")
         _check_channels(top, manifest, config, role, name)
-    if spec.kind is OutputKind.INSTANCES and len(manifest.classes) > 1 and "class" not in spec.tensors:
+    _check_classes(top, manifest)
+
+
+def _check_classes(top: Fields, manifest: Manifest) -> None:
+    if manifest.output.kind is not OutputKind.INSTANCES:
+        return
+    if "positive" in manifest.output.tensors:
+        if "class" in manifest.output.tensors or len(manifest.classes) != 2:
+            top.fail("classes", "must be two, the second the positive one, and `positive` stands in place of `class`")
+    elif len(manifest.classes) > 1 and "class" not in manifest.output.tensors:
         top.fail("classes", "are several, but output.tensors has no `class` to tell them apart")
 
 
 def _check_channels(top: Fields, manifest: Manifest, config: TritonConfig, role: str, name: str) -> None:
     channels = config.outputs[name].shape[-1]
+    if role == "image" and manifest.output.channels:
+        return
     wanted = ROLES[manifest.output.kind][role].channels
     if wanted and channels != wanted:
         config.fail(f'"{name}"', f"output {name} has {channels} channels; {role} has {wanted}")

@@ -92,6 +92,7 @@ def _input(spec: InputSpec) -> dict[str, Any]:
         "only_tissue": spec.only_tissue,
         "steps": [{"name": step.name, **step.settings} for step in spec.steps],
         "statistics": list(spec.statistics),
+        "guides": list(spec.guides),
     }
 
 

@@ -26,6 +26,8 @@ class OutputKind(StrEnum):
     """A real value for each pixel."""
     IMAGE = "image"
     """A picture: a virtual stain."""
+    CLICKS = "clicks"
+    """The mask of the one thing that was clicked: for the picture around a click, with guiding maps beside it."""
 
 
 class Stain(StrEnum):
@@ -55,6 +57,9 @@ class InputSpec:
     model refuses. ``channels`` are ``("R", "G", "B")``, or names of optical paths for fluorescence.
     ``statistics`` are numbers of the whole slide (``dicomsvc.ai.statistics`` knows their names) that go in
     as a second tensor ``(batch, len(statistics))`` FP32.
+    ``guides`` are the maps that go in beside the picture around a click (`dicomsvc.ai.clicks.guides` knows their
+    names), a tensor like the image's with a channel each: 0 to 255, or 0 to 1 in FP32; ``guide_um`` is how wide a click
+    is drawn (sigma). The click is in the pixel at ``tile_size // 2`` of both axes.
     """
 
     tensor: str
@@ -72,6 +77,9 @@ class InputSpec:
     steps: tuple[Step, ...] = ()
     statistics: tuple[str, ...] = ()
     statistics_tensor: str = "STATISTICS"
+    guides: tuple[str, ...] = ()
+    guides_tensor: str = "GUIDES"
+    guide_um: float = 1.0
     only_tissue: bool = True
     """Look only where there is tissue; a model that finds the tissue itself says false."""
     max_batch: int = 8
@@ -79,17 +87,31 @@ class InputSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputChannel:
+    """A picture in grey, 0 to 1, in ``channel`` of an output tensor; ``stands_for`` says what it imitates."""
+
+    name: str
+    label: str
+    tensor: str
+    channel: int = 0
+    colour: tuple[int, int, int] = (255, 255, 255)
+    stands_for: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class OutputSpec:
     """What the model gives: output tensor by role, and the decoder's settings (thresholds, sizes in micrometres).
 
     Tensors are ``(batch, rows, columns, channels)`` of the tile divided by ``stride``, or ``(batch, classes)`` for
-    CLASSIFICATION; UINT8 stands for 0 to 1 in 255 steps, FP32 for itself.
+    CLASSIFICATION; UINT8 stands for 0 to 1 in 255 steps, FP32 for itself. ``channels`` are pictures in grey that the
+    model makes; an IMAGE without any is one in red, green and blue.
     """
 
     kind: OutputKind
     tensors: Mapping[str, str]
     stride: int = 1
     settings: Mapping[str, float] = field(default_factory=dict)
+    channels: tuple[OutputChannel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

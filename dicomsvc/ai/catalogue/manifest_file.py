@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from dicomsvc.ai.catalogue.channels import take_channels
 from dicomsvc.ai.catalogue.coded import take_code
 from dicomsvc.ai.catalogue.fields import Document, Fields
 from dicomsvc.ai.catalogue.manifest import (
@@ -15,6 +16,7 @@ from dicomsvc.ai.catalogue.manifest import (
     Stain,
     Step,
 )
+from dicomsvc.ai.clicks.guides import GUIDES
 from dicomsvc.ai.decoding.settings import ROLES, SETTINGS
 from dicomsvc.ai.statistics import STATISTICS
 from dicomsvc.errors import InvalidModel
@@ -22,11 +24,12 @@ from dicomsvc.wsi.stain import complete_settings
 
 OBJECTS: dict[OutputKind, tuple[str, ...]] = {
     OutputKind.SEGMENTATION: ("SEG", "SR"),
-    OutputKind.INSTANCES: ("ANN", "SEG", "SR"),
+    OutputKind.INSTANCES: ("ANN", "SEG", "SR", "SM"),
     OutputKind.POINTS: ("ANN", "SR"),
     OutputKind.CLASSIFICATION: ("SEG", "SR"),
     OutputKind.MAP: ("PM", "SR"),
     OutputKind.IMAGE: ("SM",),
+    OutputKind.CLICKS: ("ANN", "SR"),
 }
 """The kinds of result object that each kind of output can become."""
 
@@ -77,6 +80,7 @@ def take_manifest(document: Document, name: str, number: int, weights_sha256: st
     )
     top.done()
     _check_stride(top, manifest)
+    _check_guides(top, manifest)
     return manifest
 
 
@@ -109,6 +113,9 @@ def _input(table: Fields, max_batch: int) -> InputSpec:
         steps=tuple(_step(step) for step in table.tables("steps", required=False)),
         statistics=_statistics(table),
         statistics_tensor=table.text("statistics_tensor", "STATISTICS", longest=128),
+        guides=_guides(table),
+        guides_tensor=table.text("guides_tensor", "GUIDES", longest=128),
+        guide_um=table.number("guide_um", 1.0, above=0),
         only_tissue=table.truth("only_tissue", True),
         max_batch=max_batch,
         **_scaling(table, len(channels)),
@@ -153,6 +160,24 @@ def _statistics(table: Fields) -> tuple[str, ...]:
     return names
 
 
+def _guides(table: Fields) -> tuple[str, ...]:
+    names = table.texts("guides", ())
+    for name in names:
+        if name not in GUIDES:
+            table.fail("guides", f"has {name[:64]!r}, which is not known; known are {', '.join(GUIDES)}")
+    return names
+
+
+def _check_guides(top: Fields, manifest: Manifest) -> None:
+    for_clicks = manifest.output.kind is OutputKind.CLICKS
+    if for_clicks and "inclusion" not in manifest.input.guides:
+        top.table("input").fail("guides", 'must name "inclusion" for a model that answers clicks')
+    if manifest.input.guides and not for_clicks:
+        top.table("input").fail("guides", f"are for {OutputKind.CLICKS}, not for {manifest.output.kind}")
+    if for_clicks and len(manifest.classes) != 1:
+        top.fail("classes", "must be one for a model that answers clicks")
+
+
 def _output(table: Fields) -> OutputSpec:
     kind = OutputKind(table.choice("kind", [str(kind) for kind in OutputKind]))
     tensors = table.table("tensors")
@@ -170,7 +195,8 @@ def _output(table: Fields) -> OutputSpec:
         values[key] = settings.number(key)
         if not setting.least <= values[key] <= setting.most:
             settings.fail(key, f"must be a number from {setting.least:g} to {setting.most:g}")
-    spec = OutputSpec(kind, named, table.integer("stride", 1, least=1, most=1024), values)
+    stride = table.integer("stride", 1, least=1, most=1024)
+    spec = OutputSpec(kind, named, stride, values, take_channels(table, kind, named.get("image")))
     table.done()
     return spec
 
@@ -215,7 +241,7 @@ def _accuracy(table: Fields) -> Accuracy:
 
 
 def _objects(top: Fields, kind: OutputKind) -> tuple[str, ...]:
-    objects = top.texts("objects", OBJECTS[kind])
+    objects = top.texts("objects", tuple(each for each in OBJECTS[kind] if each != "SM" or output.channels or pure))
     for each in objects:
         if each not in OBJECTS[kind]:
             top.fail("objects", f"of {kind} can be {', '.join(OBJECTS[kind])}, not {each[:16]!r}")

@@ -4,6 +4,7 @@ from typing import Any
 
 from dicomsvc.ai.catalogue.manifest import OutputKind
 from dicomsvc.ai.catalogue.manifest_file import OBJECTS
+from dicomsvc.ai.clicks.guides import GUIDES
 from dicomsvc.ai.decoding.settings import ROLES, SETTINGS
 from dicomsvc.ai.statistics import STATISTICS
 from dicomsvc.wsi.stain import STEPS
@@ -15,6 +16,7 @@ def reference_document() -> dict[str, Any]:
         "kinds": {str(kind): _kind(kind) for kind in OutputKind},
         "statistics": {name: statistic.help for name, statistic in STATISTICS.items()},
         "steps": {name: dict(step.settings) for name, step in STEPS.items()},
+        "guides": dict(GUIDES),
     }
 
 
@@ -50,6 +52,7 @@ def describe_reference() -> str:
             span = f"{setting['least']:g} to {setting['most']:g}, {setting['default']:g} unless given"
             lines.append(f"  settings.{name}  {setting['meaning']} ({span})")
     lines += ["statistics:", *(f"  {name}  {meaning}" for name, meaning in document["statistics"].items())]
+    lines += ["guides:", *(f"  {name}  {meaning}" for name, meaning in document["guides"].items())]
     lines.append("steps:")
     for name, settings in document["steps"].items():
         lines.append(f"  {name}  with {', '.join(settings) or 'no settings'}")

@@ -55,6 +55,12 @@ SETTINGS: Final[Mapping[OutputKind, Mapping[str, Setting]]] = MappingProxyType(
             "max_area_um2": Setting(600.0, *_AREA_UM2, "Larger things are dropped."),
             "min_solidity": Setting(0.0, *_FRACTION, "Things with a lower area to hull ratio are dropped."),
             "min_probability": Setting(0.0, *_FRACTION, "Things with a lower mean probability are dropped."),
+            "positive_threshold": Setting(
+                0.5, *_FRACTION, "With a positive map: mean in a thing from which it is of the second class."
+            ),
+            "full_density": Setting(
+                2.0, 0.1, 10.0, "Optical density (base 10) that 1 stands for in marker and counterstain maps."
+            ),
             "outline_tolerance_um": Setting(0.12, *_SIZE_UM, "How far a simplified outline may be off."),
         },
         OutputKind.POINTS: {
@@ -74,6 +80,14 @@ SETTINGS: Final[Mapping[OutputKind, Mapping[str, Setting]]] = MappingProxyType(
         },
         OutputKind.MAP: {},
         OutputKind.IMAGE: {},
+        OutputKind.CLICKS: {
+            "threshold": Setting(0.5, *_FRACTION, "Mask probability from which a pixel belongs to the thing."),
+            "reach_um": Setting(1.0, *_SIZE_UM, "How far beside the click the thing may begin."),
+            "min_area_um2": Setting(8.0, *_AREA_UM2, "A smaller thing is none."),
+            "max_area_um2": Setting(600.0, *_AREA_UM2, "A larger thing is none."),
+            "min_probability": Setting(0.5, *_FRACTION, "A thing with a lower mean probability is none."),
+            "outline_tolerance_um": Setting(0.12, *_SIZE_UM, "How far a simplified outline may be off."),
+        },
     }
 )
 
@@ -85,6 +99,9 @@ ROLES: Final[Mapping[OutputKind, Mapping[str, Role]]] = MappingProxyType(
             "centre": Role(False, 1, "Heat map with a peak in each thing; its peaks mark the things."),
             "boundary": Role(False, 1, "Probability that a pixel lies between two things."),
             "class": Role(False, 0, "Probability of each class; a thing gets the one with the highest mean."),
+            "positive": Role(False, 1, "Probability of the second of two classes, in place of `class`."),
+            "marker": Role(False, 1, "Amount of the dye that shows the marker; measured in and around things."),
+            "counterstain": Role(False, 1, "Amount of the dye that shows nuclei; measured in things."),
         },
         OutputKind.POINTS: {
             "heat": Role(True, 0, "Heat map with a peak at each thing, one channel a class."),
@@ -93,6 +110,7 @@ ROLES: Final[Mapping[OutputKind, Mapping[str, Role]]] = MappingProxyType(
         OutputKind.CLASSIFICATION: {"probability": Role(True, 0, "Probability of each class for the whole tile.")},
         OutputKind.MAP: {"value": Role(True, 1, "The value of each pixel.")},
         OutputKind.IMAGE: {"image": Role(True, 3, "RGB, UINT8, or FP32 from 0 to 1.")},
+        OutputKind.CLICKS: {"mask": Role(True, 1, "Probability that a pixel belongs to the thing that was clicked.")},
     }
 )
 

@@ -1,0 +1,1 @@
+"""The task ``nuclick``: the mask of the one nucleus that was clicked, given the picture around the click."""
