@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dicomsvc import __version__
-from dicomsvc.cli import analyze, doctor, infer, jobs, models, serve, settings, slides, store, train
+from dicomsvc.cli import analyze, doctor, granularity, infer, jobs, models, serve, settings, slides, store, train
 from dicomsvc.cli.triton import triton
 from dicomsvc.errors import DicomsvcError
 
@@ -45,6 +45,7 @@ for _command in (
     infer.infer,
     train.train,
     train.evaluate,
+    granularity.granularity,
     settings.config,
     settings.token,
     doctor.doctor,
