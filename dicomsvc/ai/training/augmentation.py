@@ -1,5 +1,6 @@
 """Changes a crop as laboratories, scanners and files do: stains, brightness, focus, noise, JPEG."""
 
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -34,7 +35,12 @@ def crop(sample: Labelled, side: int, chance: Chance, diameter: tuple[float, flo
     labels: Any = cv2.warpAffine(
         sample.labels.astype(np.float32), matrix, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101
     )
-    return Labelled(sample.name, moved, _apart(labels.astype(np.int32)))
+    if sample.unknown is None:
+        return Labelled(sample.name, moved, _apart(labels.astype(np.int32)))
+    unknown: Any = cv2.warpAffine(
+        sample.unknown.astype(np.uint8), matrix, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101
+    )
+    return Labelled(sample.name, moved, _apart(labels.astype(np.int32)), unknown > 0)
 
 
 def _apart(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
@@ -63,7 +69,7 @@ def restained(sample: Labelled, chance: Chance) -> Labelled:
     grain = 1 + 0.3 * noise(len(total), chance.uniform(2, 20), chance)
     eosin = (chance.uniform(0.1, 0.7) * grain + chance.uniform(0, 0.8) * np.minimum(total, floor)) * (1 - 0.4 * inside)
     mixed = np.stack([hematoxylin, np.clip(eosin, 0, 3)], axis=-1) @ stain_vectors(chance)
-    return Labelled(sample.name, intensity(mixed.astype(np.float32), _GLASS), sample.labels)
+    return replace(sample, pixels=intensity(mixed.astype(np.float32), _GLASS))
 
 
 def photographed(pixels: Pixels, chance: Chance) -> Pixels:

@@ -17,16 +17,22 @@ from dicomsvc.errors import BadRequest
 
 Labels = npt.NDArray[np.int32]
 FOLDS = 5
+UNKNOWN = 65535
+"""In a label picture of 16 bits: nobody knows what is here."""
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labelled:
-    """A picture ``(rows, columns, 3)`` and the number of the thing in each pixel ``(rows, columns)``, 0 for none."""
+    """A picture ``(rows, columns, 3)`` and the number of the thing in each pixel ``(rows, columns)``, 0 for none.
+
+    ``unknown`` (or None) is true where nobody can say what is there; labels are 0 in it.
+    """
 
     name: str
     pixels: npt.NDArray[np.uint8]
     labels: Labels
+    unknown: npt.NDArray[np.bool_] | None = None
 
     def diameter(self) -> float:
         """Return the median diameter of its things, as of circles of their area, in pixels; 0 without any."""
@@ -72,8 +78,10 @@ def read_labelled(name: str, image: Path, labels: Path) -> Labelled:
         raise BadRequest(f"{labels} cannot be read as a picture") from error
     if numbers.shape != pixels.shape[:2]:
         raise BadRequest(f"{labels} has {numbers.shape} pixels, its picture {pixels.shape[:2]}")
-    _, anew = np.unique(np.concatenate([[0], numbers.ravel()]), return_inverse=True)
-    return Labelled(name, pixels, anew[1:].reshape(numbers.shape).astype(np.int32))
+    unknown = numbers == UNKNOWN
+    _, anew = np.unique(np.concatenate([[0], np.where(unknown, 0, numbers).ravel()]), return_inverse=True)
+    plane = anew[1:].reshape(numbers.shape).astype(np.int32)
+    return Labelled(name, pixels, plane, unknown if unknown.any() else None)
 
 
 def read_folder(
@@ -97,7 +105,10 @@ def resized(sample: Labelled, factor: float) -> Labelled:
     way = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
     pixels: Any = cv2.resize(sample.pixels, size, interpolation=way)
     labels: Any = cv2.resize(sample.labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
-    return Labelled(sample.name, pixels, labels)
+    if sample.unknown is None:
+        return Labelled(sample.name, pixels, labels)
+    unknown: Any = cv2.resize(sample.unknown.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return Labelled(sample.name, pixels, labels, unknown > 0)
 
 
 def _in_groups(folder: Path, groups: Collection[str]) -> set[str]:

@@ -26,9 +26,13 @@ class Strict(BaseModel):
 
 
 class LabelledFolder(Strict):
-    """``images/`` and ``labels/``; of the five folds one is looked at while training, one never."""
+    """``images/`` and ``labels/``; of the five folds one is looked at while training, one never.
+
+    ``share`` is how often it is cut from beside other folders; each counts by its pictures unless it is given.
+    """
 
     folder: DataPath
+    share: float | None = Field(default=None, gt=0, le=1000)
     groups: tuple[str, ...] = ()
     validation_fold: Fold | None = None
     test_fold: Fold | None = None

@@ -31,8 +31,9 @@ _KINDS: Final = (
     _Kind((9.0, 18.0), (1.0, 1.6), 0.3),
     _Kind((7.5, 13.0), (2.2, 4.0), 0.1),
     _Kind((14.0, 24.0), (1.0, 1.4), 0.8),
+    _Kind((22.0, 34.0), (1.0, 1.4), 0.7),
 )
-_KIND_WEIGHTS: Final = (0.3, 0.35, 0.15, 0.2)
+_KIND_WEIGHTS: Final = (0.28, 0.33, 0.15, 0.17, 0.07)
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,15 +86,18 @@ def test_two_that_touch_have_a_peak_each():
     labels = np.zeros((40, 60), np.int32)
     disc(labels, 20, 20, 9, 1)
     disc(labels, 20, 38, 9, 2)
-    mask, distance, centre = targets(labels)
+    mask, distance, centre, boundary, known = targets(labels)
     assert np.array_equal(mask > 0, labels > 0)
     assert distance[20, 20] == distance[20, 38] == 1
     assert distance[20, 29] < 0.1
     assert centre[20, 20] > 0.99 and centre[20, 38] > 0.99 and centre[20, 29] < 0.2
+    assert boundary[20, 29] == 1 and boundary[20, 20] == boundary[5, 5] == 0
+    assert known.all()
 
 
 def test_no_thing_is_no_answer():
-    assert not targets(np.zeros((16, 16), np.int32)).any()
+    found = targets(np.zeros((16, 16), np.int32))
+    assert not found[:-1].any() and found[-1].all()
 
 
 def test_a_crop_scales_things_to_the_size_asked_for_and_every_thing_is_in_one_piece():

@@ -75,8 +75,18 @@ def test_a_folder_with_another_run_is_refused(recipe, trained):
 
 def test_the_loss_is_least_for_the_right_answer():
     wanted = torch.from_numpy(targets(fluorescence(1, 64).labels))[None]
-    right = torch.logit(wanted.clamp(1e-4, 1 - 1e-4))
-    assert loss(right, wanted) < 0.05 < loss(torch.zeros_like(wanted), wanted) < loss(-right, wanted)
+    right = torch.logit(wanted[:, :-1].clamp(1e-4, 1 - 1e-4))
+    assert loss(right, wanted) < 0.05 < loss(torch.zeros_like(right), wanted) < loss(-right, wanted)
+
+
+def test_what_is_unknown_does_not_count():
+    sample = fluorescence(1, 64)
+    unknown = np.zeros((64, 64), bool)
+    unknown[:32] = True
+    wanted = torch.from_numpy(targets(sample.labels, unknown))[None]
+    right = torch.logit(wanted[:, :-1].clamp(1e-4, 1 - 1e-4))
+    wrong_there = torch.cat([-right[:, :, :32], right[:, :, 32:]], dim=2)
+    assert torch.equal(loss(wrong_there, wanted), loss(right, wanted))
 
 
 def test_an_export_that_answers_otherwise_is_refused(monkeypatch):

@@ -1,7 +1,7 @@
 """The stream of training crops: crop ``i`` of a seed is always the same, whoever makes it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -30,7 +30,7 @@ class Crops(Dataset[Example]):
 
     recipe: Recipe
     renderer: Renderer
-    labelled: Sequence[Labelled]
+    labelled: Sequence["Source"]
     first: int
     length: int
 
@@ -38,19 +38,35 @@ class Crops(Dataset[Example]):
         return self.length
 
     def __getitem__(self, index: int) -> Example:
+        return _pair(self.sample(index))
+
+    def sample(self, index: int) -> Labelled:
+        """Return a crop with its labels, for tasks that want other targets."""
         cv2.setNumThreads(1)
         chance = np.random.default_rng((self.recipe.seed, self.first + index))
         if chance.random() < self.recipe.rendered:
             sample = self.renderer.render(chance)
         else:
-            source = self.labelled[int(chance.integers(len(self.labelled)))]
-            sample = crop(source, self.recipe.side, chance, self.recipe.diameter)
+            sample = crop(self._picture(chance), self.recipe.side, chance, self.recipe.diameter)
             if chance.random() < _RESTAINED:
                 sample = restained(sample, chance)
-        return _pair(Labelled(sample.name, photographed(sample.pixels, chance), sample.labels))
+        return replace(sample, pixels=photographed(sample.pixels, chance))
+
+    def _picture(self, chance: np.random.Generator) -> Labelled:
+        shares = np.array([source.share for source in self.labelled])
+        source = self.labelled[int(chance.choice(len(shares), p=shares / shares.sum()))]
+        return source.pictures[int(chance.integers(len(source.pictures)))]
 
 
-def training_data(recipe: Recipe) -> tuple[Renderer, list[Labelled]]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """The labelled pictures of one folder, and how often crops are cut from them."""
+
+    pictures: Sequence[Labelled]
+    share: float
+
+
+def training_data(recipe: Recipe) -> tuple[Renderer, list[Source]]:
     """Read all that crops are made of.
 
     Raises
@@ -63,16 +79,21 @@ def training_data(recipe: Recipe) -> tuple[Renderer, list[Labelled]]:
     if recipe.rendered > 0 and not len(bank):
         raise BadRequest(f"{recipe.fluorescence} has no nucleus that is whole and large enough to be rendered")
     backdrops = [backdrop.of_picture(pixels) for slide in recipe.slide for pixels in regions(slide, recipe.seed)]
-    labelled = [
-        sample
-        for each in recipe.labelled
-        for sample in read_folder(each.folder, each.groups, each.training_folds())
-        if sample.labels.any()
-    ]
-    return Renderer(bank, backdrops, recipe.side), labelled
+    found = []
+    for each in recipe.labelled:
+        pictures = list(read_folder(each.folder, each.groups, each.training_folds()))
+        pictures = [sample for sample in pictures if sample.labels.any()]
+        if pictures:
+            found.append(Source(pictures, each.share or len(pictures)))
+    return Renderer(bank, backdrops, recipe.side), found
 
 
 def validation_data(recipe: Recipe) -> list[Example]:
+    """Return the pictures of the folds that are looked at while training, with targets."""
+    return [_pair(sample) for sample in validation_pictures(recipe)]
+
+
+def validation_pictures(recipe: Recipe) -> list[Labelled]:
     """Return the pictures of the folds that are looked at while training, scaled to nuclei of usual size."""
     found = []
     for each in recipe.labelled:
@@ -82,12 +103,16 @@ def validation_data(recipe: Recipe) -> list[Example]:
                 scaled = resized(sample, _USUAL_DIAMETER / sample.diameter())
                 rows, columns = (max(MULTIPLE, size // MULTIPLE * MULTIPLE) for size in scaled.labels.shape)
                 if min(scaled.labels.shape) >= MULTIPLE:
-                    found.append(
-                        _pair(Labelled(sample.name, scaled.pixels[:rows, :columns], scaled.labels[:rows, :columns]))
-                    )
+                    found.append(_cut(scaled, rows, columns))
     return found
+
+
+def _cut(sample: Labelled, rows: int, columns: int) -> Labelled:
+    part = np.s_[:rows, :columns]
+    unknown = None if sample.unknown is None else sample.unknown[part]
+    return Labelled(sample.name, sample.pixels[part], sample.labels[part], unknown)
 
 
 def _pair(sample: Labelled) -> Example:
     image = np.ascontiguousarray(sample.pixels.transpose(2, 0, 1))
-    return torch.from_numpy(image), torch.from_numpy(targets(sample.labels))
+    return torch.from_numpy(image), torch.from_numpy(targets(sample.labels, sample.unknown))

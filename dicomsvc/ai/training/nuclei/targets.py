@@ -1,4 +1,4 @@
-"""What the network is to answer for a crop: mask, distance to the edge, centre."""
+"""What the network is to answer for a crop: mask, distance to the edge, centre, boundary between two things."""
 
 from typing import Any, Final
 
@@ -8,21 +8,34 @@ import numpy.typing as npt
 from scipy import ndimage
 
 Floats = npt.NDArray[np.float32]
-CHANNELS: Final = ("MASK", "DISTANCE", "CENTRE")
+CHANNELS: Final = ("MASK", "DISTANCE", "CENTRE", "BOUNDARY")
+"""Of the network; behind them `targets` has the weight of each pixel."""
 _STEEPNESS: Final = 3.0
 _REACH: Final = 9
 
 
-def targets(labels: npt.NDArray[np.int32]) -> Floats:
-    """Return ``(3, rows, columns)``, all from 0 to 1.
+def targets(labels: npt.NDArray[np.int32], unknown: npt.NDArray[np.bool_] | None = None) -> Floats:
+    """Return ``(5, rows, columns)``, all from 0 to 1: `CHANNELS`, and 0 where what is there is unknown, else 1.
 
     The distance to the thing's edge is 1 at its deepest point and steep there, so that two things that touch have two
-    peaks; the centre is a Gaussian as wide as a fifth of the thing.
+    peaks; the centre is a Gaussian as wide as a fifth of the thing; the boundary lies where two things are in the
+    3 x 3 pixels around.
     """
     mask = labels > 0
     distance = _depth(labels)
     steep = (np.exp(_STEEPNESS * distance) - 1) / (np.exp(_STEEPNESS) - 1)
-    return np.stack([mask.astype(np.float32), steep.astype(np.float32), _centres(labels)])
+    known = np.ones(labels.shape, np.float32) if unknown is None else (~unknown).astype(np.float32)
+    planes = (mask, steep, _centres(labels), _boundaries(labels), known)
+    return np.stack([plane.astype(np.float32) for plane in planes])
+
+
+def _boundaries(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    """Return where two different things are in the 3 x 3 pixels around."""
+    disk = np.ones((3, 3), np.uint8)
+    numbers = labels.astype(np.float32)
+    high: Any = cv2.dilate(numbers, disk)
+    low: Any = cv2.erode(np.where(labels > 0, numbers, np.float32(1e9)), disk)
+    return np.asarray((low < high) & (low < 1e8))
 
 
 def _depth(labels: npt.NDArray[np.int32]) -> Floats:

@@ -27,7 +27,7 @@ class NucleiTask(Task):
     recipe: Recipe
 
     def network(self) -> nn.Module:
-        network = Lite0UNet(len(CHANNELS))
+        network = Lite0UNet(len(CHANNELS), detail=self.recipe.detail)
         weights = imagenet_weights()
         if weights is not None:
             network.encoder.load_imagenet(weights)
