@@ -25,6 +25,9 @@ def _in(module: str, name: str) -> Callable[[], type[Task]]:
 TASKS: Final[Mapping[str, Callable[[], type[Task]]]] = MappingProxyType(
     {
         "nuclei": _in("nuclei.task", "NucleiTask"),
+        "wnet": _in("wnet.task", "WNetTask"),
+        "ihc": _in("ihc.task", "IhcTask"),
+        "nuclick": _in("nuclick.task", "NuclickTask"),
     }
 )
 
