@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,21 @@ NUCLEI_DEVIATIONS = 0.3
 NUCLEI_CONTRAST_OD = 0.02
 NUCLEI_SPREAD = 0.1
 NUCLEI_POOL = 4
+
+IHC_TILE = 512
+IHC_SIGMA = 0.9
+IHC_OTSU_FACTOR = 0.75
+IHC_LOWEST_OD = 0.12
+IHC_WINDOW = 75
+IHC_DEVIATIONS = 0.05
+IHC_CONTRAST_OD = 0.03
+IHC_SPREAD = 0.1
+IHC_POSITIVE_OD = 0.3
+IHC_POSITIVE_HAZE = 0.7
+IHC_POSITIVE_HEMATOXYLIN = 0.3
+IHC_FULL_OD = 2 * float(np.log(10))
+
+IHC_OUTPUTS = ("MASK", "DISTANCE", "CENTRE", "BOUNDARY", "POSITIVE", "HEMATOXYLIN", "MARKER", "DAPI", "LAP2")
 
 TISSUE_TILE = 512
 TISSUE_SIGMA = 1.5
@@ -84,7 +100,10 @@ class Graph:
 
     def probability(self, margin: str, spread: float, output: str) -> None:
         """Make the UINT8 NHWC output: 128 and more where the margin is 0 and more."""
-        value = self.node("Sigmoid", self.times(margin, 1 / spread))
+        self.fraction(self.node("Sigmoid", self.times(margin, 1 / spread)), output)
+
+    def fraction(self, value: str, output: str) -> None:
+        """Make the UINT8 NHWC output of 0 to 1."""
         value = self.node("Floor", self.add(self.times(value, 255.0), 0.5))
         value = self.node("Cast", value, to=TensorProto.UINT8)
         self.node("Transpose", value, output=output, perm=[0, 2, 3, 1])
@@ -118,15 +137,29 @@ def window_weights(size: int, window: float) -> npt.NDArray[np.float32]:
     return np.clip(window / 2 - distance + 0.5, 0, 1).astype(np.float32)
 
 
-def surroundings(graph: Graph, values: str, density: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Window:
+    """``tile`` and ``width`` in pixels, ``contrast`` in optical density."""
+
+    tile: int
+    width: float
+    deviations: float
+    contrast: float
+
+
+NUCLEI_AROUND = Window(NUCLEI_TILE, NUCLEI_WINDOW, NUCLEI_DEVIATIONS, NUCLEI_CONTRAST_OD)
+IHC_AROUND = Window(IHC_TILE, IHC_WINDOW, IHC_DEVIATIONS, IHC_CONTRAST_OD)
+
+
+def surroundings(graph: Graph, values: str, density: str, window: Window) -> str:
     """Return what a pixel must exceed to stand out of the window around it."""
-    small = NUCLEI_TILE // NUCLEI_POOL
+    small = window.tile // NUCLEI_POOL
     darkest = graph.node("ReduceMin", values, axes=[1], keepdims=1)
     inside = graph.node("Cast", graph.node("Less", darkest, graph.constant(255.0)), to=TensorProto.FLOAT)
     counted = graph.node("Mul", density, inside)
     parts = graph.node("Concat", counted, graph.node("Mul", counted, density), inside, axis=1)
     parts = graph.node("AveragePool", parts, kernel_shape=[NUCLEI_POOL] * 2, strides=[NUCLEI_POOL] * 2)
-    band = graph.constant(window_weights(small, NUCLEI_WINDOW / NUCLEI_POOL))
+    band = graph.constant(window_weights(small, window.width / NUCLEI_POOL))
     parts = graph.node("MatMul", band, graph.node("MatMul", parts, band))
     total, squares, count = (
         graph.node("Slice", parts, *(graph.constant([n], np.int64) for n in (channel, channel + 1, 1)))
@@ -136,7 +169,7 @@ def surroundings(graph: Graph, values: str, density: str) -> str:
     mean = graph.node("Div", total, count)
     variance = graph.node("Sub", graph.node("Div", squares, count), graph.node("Mul", mean, mean))
     deviation = graph.node("Sqrt", graph.node("Max", variance, graph.constant(0.0)))
-    around = graph.node("Add", mean, graph.add(graph.times(deviation, NUCLEI_DEVIATIONS), NUCLEI_CONTRAST_OD))
+    around = graph.node("Add", mean, graph.add(graph.times(deviation, window.deviations), window.contrast))
     scales = graph.constant([1, 1, NUCLEI_POOL, NUCLEI_POOL])
     return graph.node("Resize", around, "", scales, mode="linear")
 
@@ -156,7 +189,7 @@ def nuclei() -> bytes:
     density = graph.node("Conv", logarithm, graph.constant(-weights.reshape(1, 3, 1, 1)), offset)
     density = graph.blurred(density, NUCLEI_SIGMA)
 
-    around = surroundings(graph, values, density)
+    around = surroundings(graph, values, density, NUCLEI_AROUND)
     threshold = graph.times("STATISTICS", NUCLEI_OTSU_FACTOR)
     threshold = graph.node("Max", threshold, graph.constant(NUCLEI_LOWEST_OD))
     threshold = graph.node("Reshape", threshold, graph.constant([-1, 1, 1, 1], np.int64))
@@ -166,6 +199,73 @@ def nuclei() -> bytes:
         "nuclei",
         [image("IMAGE", size), helper.make_tensor_value_info("STATISTICS", TensorProto.FLOAT, ["batch", 1])],
         [helper.make_tensor_value_info("MASK", TensorProto.UINT8, ["batch", size, size, 1])],
+    )
+
+
+def dye_weights() -> npt.NDArray[np.float32]:
+    """Return what each channel's optical density adds to hematoxylin and to DAB; a third dye takes what is neither."""
+    hematoxylin, _, dab = (row / np.linalg.norm(row) for row in np.array(HED))
+    other = np.cross(hematoxylin, dab)
+    vectors = np.stack([hematoxylin, dab, other / np.linalg.norm(other)])
+    return np.linalg.inv(vectors)[:, :2].T.astype(np.float32)
+
+
+def ihc() -> bytes:
+    """Nuclei are darker in hematoxylin and DAB than most of the slide and than their surroundings.
+
+    They are positive by DAB above the slide's haze, and more so on a brown slide and in a dark nucleus. The rule knows
+    nothing of boundaries between nuclei: BOUNDARY is 0.
+    """
+    size, graph = IHC_TILE, Graph()
+    values = graph.planes("IMAGE")
+    weights = dye_weights()
+    logarithm = graph.node("Log", graph.add(values, 1.0))
+    dyes = graph.node(
+        "Conv",
+        logarithm,
+        graph.constant(-weights.reshape(2, 3, 1, 1)),
+        graph.constant(np.log(256) * weights.sum(axis=1)),
+    )
+    dyes = graph.node("Max", graph.blurred(dyes, IHC_SIGMA, channels=2), graph.constant(0.0))
+    hematoxylin, dab = (
+        graph.node("Slice", dyes, *(graph.constant([n], np.int64) for n in (channel, channel + 1, 1)))
+        for channel in range(2)
+    )
+    threshold, haze = (
+        graph.node(
+            "Reshape",
+            graph.node("Slice", "STATISTICS", *(graph.constant([n], np.int64) for n in (at, at + 1, 1))),
+            graph.constant([-1, 1, 1, 1], np.int64),
+        )
+        for at in range(2)
+    )
+    above = graph.node("Max", graph.node("Sub", dab, haze), graph.constant(0.0))
+    nuclear = graph.node("Add", hematoxylin, above)
+    around = surroundings(graph, values, nuclear, IHC_AROUND)
+    lowest = graph.node("Max", graph.times(threshold, IHC_OTSU_FACTOR), graph.constant(IHC_LOWEST_OD))
+    margin = graph.node("Sub", nuclear, graph.node("Max", around, lowest))
+    graph.probability(margin, IHC_SPREAD, "MASK")
+    needed = graph.node("Add", graph.times(haze, IHC_POSITIVE_HAZE), graph.times(hematoxylin, IHC_POSITIVE_HEMATOXYLIN))
+    needed = graph.add(needed, IHC_POSITIVE_OD)
+    graph.probability(graph.node("Sub", above, needed), IHC_SPREAD, "POSITIVE")
+
+    mask = graph.node("Sigmoid", graph.times(margin, 1 / IHC_SPREAD))
+    outside = graph.add(graph.times(mask, -1.0), 1.0)
+    rim = graph.node("Mul", mask, graph.node("MaxPool", outside, kernel_shape=[3, 3], pads=[1, 1, 1, 1]))
+    for name, plane in {
+        "DISTANCE": graph.blurred(mask, 2.0),
+        "CENTRE": graph.blurred(mask, 3.5),
+        "BOUNDARY": graph.times(mask, 0.0),
+        "HEMATOXYLIN": graph.times(hematoxylin, 1 / IHC_FULL_OD),
+        "MARKER": graph.times(dab, 1 / IHC_FULL_OD),
+        "DAPI": graph.node("Mul", mask, graph.times(nuclear, 0.7)),
+        "LAP2": rim,
+    }.items():
+        graph.fraction(graph.least(plane, graph.constant(1.0)), name)
+    return graph.model(
+        "ihc-classical",
+        [image("IMAGE", size), helper.make_tensor_value_info("STATISTICS", TensorProto.FLOAT, ["batch", 2])],
+        [helper.make_tensor_value_info(name, TensorProto.UINT8, ["batch", size, size, 1]) for name in IHC_OUTPUTS],
     )
 
 
@@ -203,7 +303,7 @@ def image(name: str, size: int) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.UINT8, ["batch", size, size, 3])
 
 
-MODELS = {"nuclei-classical": nuclei, "tissue": tissue}
+MODELS = {"nuclei-classical": nuclei, "ihc-classical": ihc, "tissue": tissue}
 
 
 def write_model(folder: Path, weights: bytes) -> None:

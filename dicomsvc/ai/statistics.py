@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from dicomsvc.ai.decoding.stains import stain_density
 from dicomsvc.errors import InvalidModel
+from dicomsvc.wsi.stain.density import HED, unit
 
 Colours = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]
@@ -21,6 +22,16 @@ _BINS: Final = 256
 _LEAST_SPREAD: Final = 0.02
 _ABOVE_ALL: Final = 0.1
 _ABOVE_ANY: Final = 10.0
+_HAZE_PERCENTILE: Final = 30
+
+
+def _ihc_unmix() -> npt.NDArray[np.float32]:
+    hematoxylin, _, dab = unit(HED)
+    vectors = np.stack([hematoxylin, dab, np.cross(hematoxylin, dab)])
+    return np.linalg.inv(unit(vectors))[:, :2].astype(np.float32)
+
+
+_IHC_UNMIX: Final = _ihc_unmix()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +102,22 @@ def _hematoxylin_otsu(pixels: Colours) -> float:
     return otsu(_hematoxylin(pixels))
 
 
+def _dyes(pixels: Colours) -> tuple[Values, Values]:
+    """Return hematoxylin and DAB to base e; a third dye, at right angles to both, takes what is neither."""
+    table = (np.log(256) - np.log(np.arange(1, 257))).astype(np.float32)
+    amounts = np.clip(table[pixels] @ _IHC_UNMIX, 0, None)
+    return amounts[:, 0], amounts[:, 1]
+
+
+def _dab_haze(pixels: Colours) -> float:
+    return float(np.percentile(_dyes(pixels)[1], _HAZE_PERCENTILE)) if len(pixels) else 0.0
+
+
+def _nuclear_otsu(pixels: Colours) -> float:
+    hematoxylin, dab = _dyes(pixels)
+    return otsu(hematoxylin + np.clip(dab - np.float32(_dab_haze(pixels)), 0, None))
+
+
 def _background(channel: int) -> Callable[[Colours], float]:
     def brightest(pixels: Colours) -> float:
         return float(np.percentile(pixels[:, channel], 99)) if len(pixels) else 255.0
@@ -107,6 +134,14 @@ STATISTICS: Final[Mapping[str, Statistic]] = MappingProxyType(
         "hematoxylin_median": Statistic(
             lambda pixels: float(np.median(_hematoxylin(pixels))) if len(pixels) else 0.0,
             "Median of the density of hematoxylin (to base e) in the tissue.",
+        ),
+        "ihc_nuclear_otsu": Statistic(
+            _nuclear_otsu,
+            "Otsu's threshold of hematoxylin and of the DAB above the haze (to base e) in the tissue.",
+        ),
+        "dab_haze": Statistic(
+            _dab_haze,
+            "Density of DAB (to base e) that three tenths of the tissue do not reach: what binds anywhere.",
         ),
         "brightest_red": Statistic(_background(0), "99th percentile of red in the tissue, 0 to 255."),
         "brightest_green": Statistic(_background(1), "99th percentile of green in the tissue, 0 to 255."),

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from dicomsvc.ai.catalogue.manifest import Manifest
+from dicomsvc.ai.decoding.dyes import dye_names, dyes
 from dicomsvc.ai.decoding.measuring import Pixels, colour_names, colours, ellipses
 from dicomsvc.ai.decoding.outlines import outlines
 from dicomsvc.ai.decoding.placing import Placement
@@ -32,7 +33,7 @@ class InstanceDecoder:
 
     @property
     def measurements(self) -> tuple[str, ...]:
-        return (*_SHAPE, *colour_names(self.manifest.input))
+        return (*_SHAPE, *colour_names(self.manifest.input), *dye_names(self.manifest.output.tensors))
 
     def decode(
         self, outputs: Mapping[str, Array], image: Array, tile: Tile, scale: tuple[float, float]
@@ -47,7 +48,8 @@ class InstanceDecoder:
         pixels, probability = self._probable(pixels, mask)
         if not len(pixels):
             return TileFindings(tile, Instances.empty(self.measurements))
-        found = self._measured(pixels, probability, self._class(pixels, tensors), image, place)
+        amounts = dyes(pixels, tensors, self.settings["full_density"], self._cell_um)
+        found = self._measured(pixels, probability, self._class(pixels, tensors), image, place, amounts)
         if tensors.has("distance"):
             # The map knows the middle better than the mask's edge does: measured 0.02 in F1 at 5 px.
             found = replace(found, centroids=place.to_slide(pixels.middles(tensors.plane("distance") ** 2)))
@@ -99,6 +101,9 @@ class InstanceDecoder:
         return (pixels, probability) if wanted.all() else (pixels.kept(wanted), probability[wanted])
 
     def _class(self, pixels: Pixels, tensors: TileTensors) -> npt.NDArray[np.int16]:
+        if tensors.has("positive"):
+            share = pixels.mean_of(tensors.plane("positive"))
+            return (share >= self.settings["positive_threshold"]).astype(np.int16)
         if not tensors.has("class"):
             return np.zeros(len(pixels), np.int16)
         planes = tensors.planes("class")
@@ -113,6 +118,7 @@ class InstanceDecoder:
         class_index: npt.NDArray[np.int16],
         image: Array,
         place: Placement,
+        amounts: Mapping[str, Any],
     ) -> Instances:
         um, count = self._cell_um, len(pixels)
         boxes = ndimage.find_objects(pixels.labels, count)
@@ -127,6 +133,7 @@ class InstanceDecoder:
             "eccentricity": ellipse["eccentricity"],
             "solidity": [outline.solidity for outline in drawn],
             **colours(pixels, image, self.manifest.input),
+            **amounts,
         }
         lengths = [len(outline.points) for outline in drawn]
         return Instances(

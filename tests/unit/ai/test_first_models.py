@@ -177,7 +177,7 @@ def test_the_same_tile_in_a_batch_gives_the_same(nuclei: Any) -> None:
     assert np.abs(both[1, :, :, 0].astype(int) - alone).max() <= 1
 
 
-@pytest.mark.parametrize("name", ["nuclei", "nuclei-classical", "tissue"])
+@pytest.mark.parametrize("name", ["nuclei", "nuclei-classical", "ihc-classical", "tissue"])
 def test_models_run_the_runner_that_comes_with_dicomsvc(name: str) -> None:
     assert (MODELS / name / "1" / "model.py").read_bytes() == TEMPLATE.read_bytes()
     config = (MODELS / name / "config.pbtxt").read_text(encoding="utf-8")
@@ -199,18 +199,18 @@ def test_the_weights_are_those_that_the_script_builds(tmp_path: Path) -> None:
         image = np.random.default_rng(2).integers(0, 256, (1, *shape), dtype=np.uint8)
         feeds = {"IMAGE": image}
         if len(built.get_inputs()) > 1:
-            feeds["STATISTICS"] = np.array([[0.3]], np.float32)
+            feeds["STATISTICS"] = np.full((1, built.get_inputs()[1].shape[1]), 0.3, np.float32)
         difference = built.run(None, feeds)[0].astype(int) - kept.run(None, feeds)[0]
         assert np.abs(difference).max() <= 1
 
 
 def test_the_script_writes_a_folder_that_can_be_read(tmp_path: Path) -> None:
-    for name in ("nuclei-classical", "tissue"):
+    for name in ("nuclei-classical", "ihc-classical", "tissue"):
         (tmp_path / name).mkdir()
         for file in ("config.pbtxt", "model.toml"):
             (tmp_path / name / file).write_bytes((MODELS / name / file).read_bytes())
     subprocess.run([sys.executable, REPOSITORY / "scripts" / "build_models.py", tmp_path], check=True)
     from dicomsvc.ai.catalogue.reading import read_manifest
 
-    for name in ("nuclei-classical", "tissue"):
+    for name in ("nuclei-classical", "ihc-classical", "tissue"):
         assert read_manifest(tmp_path / name)[0].name == name
