@@ -49,9 +49,12 @@ def analyse_picture(
     *,
     threads: int = 2,
     patience_seconds: float = 60,
+    channels: bool = False,
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> PictureFindings:
     """Run a model over a picture ``(rows, columns, 3)`` of ``mpp`` micrometres a pixel.
+
+    With ``channels`` the named channels that a model for things has beside them are kept.
 
     ``tell`` gets the number of finished tiles and of all; it may raise to stop. A model server that stays away for
     longer than ``patience_seconds`` ends it.
@@ -63,14 +66,14 @@ def analyse_picture(
     ModelFailure, ServerUnavailable
         When the model fails, or its server is gone.
     """
-    _check(manifest, mpp)
+    check_picture(manifest, mpp)
     rows, columns = picture.shape[:2]
     spec = manifest.input
     plan = make_plan(columns, rows, (mpp, mpp), spec.mpp, spec.tile_size, spec.overlap, chunk_tiles=_CHUNK_TILES)
     grid = make_grid(columns, rows, (mpp, mpp), spec.mpp)
     plane = to_plane(picture, grid)
     source = _source(manifest, plane)
-    decode = InsideDecoder(decoder(manifest, mpp=mpp * float(grid.step[0])), manifest, plan)
+    decode = InsideDecoder(decoder(manifest, channels=channels, mpp=mpp * float(grid.step[0])), manifest, plan)
     patience = _Patience(patience_seconds, lambda done: tell(done, plan.tiles))
     loop = TileLoop(manifest, backend, source, decode, threads=threads, tell=patience.hear)
     chunks = list(loop.findings(plan, plan.chunks))
@@ -155,7 +158,14 @@ def _reflected(at: npt.NDArray[np.intp], size: int) -> npt.NDArray[np.intp]:
     return np.where(at < size, at, 2 * size - 1 - at)
 
 
-def _check(manifest: Manifest, mpp: float) -> None:
+def check_picture(manifest: Manifest, mpp: float) -> None:
+    """Refuse pictures that a model was not made for.
+
+    Raises
+    ------
+    UnfitSlide
+        When they are too coarse, or the model is not for colour.
+    """
     spec = manifest.input
     if mpp > max(spec.coarsest_mpp, spec.mpp) * _COARSER_BY:
         raise UnfitSlide(
@@ -205,6 +215,12 @@ def describe(found: PictureFindings, manifest: Manifest) -> dict[str, Any]:
     if "map" in found.rasters:
         values = found.rasters["map"].values
         document["map"] = {"mean": float(values.mean()), "min": float(values.min()), "max": float(values.max())}
+    if "channels" in found.rasters:
+        means = found.rasters["channels"].values.mean(axis=(0, 1)) / 255
+        document["channels"] = {
+            channel.name: {"label": channel.label, "mean": round(float(mean), 4)}
+            for channel, mean in zip(manifest.output.channels, means, strict=True)
+        }
     return document
 
 
@@ -234,10 +250,25 @@ def class_picture(found: PictureFindings) -> Picture | None:
     """Return the class map (0 is none) or the image that the model made, as large as the picture; None without."""
     for name in ("class_map", "image"):
         if name in found.rasters:
-            raster = found.rasters[name]
-            scale = found.plan.scale
-            column = ((np.arange(found.columns) + 0.5) * scale[0] / raster.cell).astype(np.intp)
-            row = ((np.arange(found.rows) + 0.5) * scale[1] / raster.cell).astype(np.intp)
-            rows, columns = raster.values.shape[:2]
-            return np.asarray(raster.values[np.minimum(row, rows - 1)][:, np.minimum(column, columns - 1)], np.uint8)
+            return _as_large(found, found.rasters[name])
     return None
+
+
+def channel_pictures(found: PictureFindings, manifest: Manifest) -> dict[str, Picture]:
+    """Return each named channel that was kept, in 255 steps ``(rows, columns)``, as large as the picture."""
+    if "channels" not in found.rasters:
+        return {}
+    values = _as_large(found, found.rasters["channels"])
+    return {
+        channel.name: np.ascontiguousarray(values[:, :, number])
+        for number, channel in enumerate(manifest.output.channels)
+    }
+
+
+def _as_large(found: PictureFindings, raster: Raster) -> Picture:
+    """Resample a raster to the picture's pixels by nearest neighbour."""
+    scale = found.plan.scale
+    column = ((np.arange(found.columns) + 0.5) * scale[0] / raster.cell).astype(np.intp)
+    row = ((np.arange(found.rows) + 0.5) * scale[1] / raster.cell).astype(np.intp)
+    rows, columns = raster.values.shape[:2]
+    return np.asarray(raster.values[np.minimum(row, rows - 1)][:, np.minimum(column, columns - 1)], np.uint8)

@@ -143,7 +143,8 @@ class TileLoop:
         inputs: dict[str, Tensor] = {spec.tensor: batch}
         if spec.statistics:
             inputs[spec.statistics_tensor] = np.repeat(self._statistics, len(batch), axis=0)
-        names = list(self._manifest.output.tensors.values())
+        output = self._manifest.output
+        names = list(dict.fromkeys([*output.tensors.values(), *(channel.tensor for channel in output.channels)]))
         outputs = self._backend.infer(self._manifest.name, self._manifest.number, inputs, names)
         for name in names:
             if len(outputs[name]) != len(batch):

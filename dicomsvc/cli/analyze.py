@@ -26,6 +26,9 @@ def analyze(
     probability: Annotated[
         bool, typer.Option("--probability", help="Write the probability as a FRACTIONAL segmentation beside.")
     ] = False,
+    channels: Annotated[
+        bool, typer.Option("--channels", help="Write the channels that a model has beside things as a derived image.")
+    ] = False,
     mpp: Annotated[
         float | None, typer.Option("--mpp", min=0.001, help="For a slide file that does not tell its resolution.")
     ] = None,
@@ -40,7 +43,9 @@ def analyze(
     from dicomsvc.jobs.standin import work_off
     from dicomsvc.service.handlers import HANDLERS
 
-    wish = Wish(model, parse_regions(region or ()), Options(labelmap=labelmap, probability=probability))
+    wish = Wish(
+        model, parse_regions(region or ()), Options(labelmap=labelmap, probability=probability, channels=channels)
+    )
     with open_store(data) as store, progress_bar("analysing") as report, server_for_command(store.settings):
         catalogue = Catalogue(store.settings)
         catalogue.find(model)

@@ -38,7 +38,7 @@ def infer(
     mpp: Annotated[float, typer.Option("--mpp", min=0.01, max=100, help="Micrometres a pixel of the images.")],
     out: Annotated[str, typer.Option("--out", help="JSON lines, one an image; - is standard output.")],
     pictures: Annotated[
-        Path | None, typer.Option("--pictures", help="Folder for class maps and made images, as PNG.")
+        Path | None, typer.Option("--pictures", help="Folder for class maps and made images, as PNG; one a channel.")
     ] = None,
     in_process: Annotated[
         bool, typer.Option("--in-process", help="Run the model in this process by ONNX Runtime, without Triton.")
@@ -91,14 +91,18 @@ def _answers(task: _Task, images: list[Path], report: Report) -> Iterator[dict[s
 
 
 def _answer(task: _Task, image: Path) -> dict[str, Any]:
-    from dicomsvc.ai.images import analyse_picture, class_picture, describe
+    from dicomsvc.ai.images import analyse_picture, channel_pictures, class_picture, describe
     from dicomsvc.ai.pictures import read_picture
 
     manifest = task.manifest
-    found = analyse_picture(read_picture(image), task.mpp, manifest, task.backend)
-    shown = class_picture(found)
-    if task.pictures is not None and shown is not None:
-        _write_picture(task.pictures / f"{image.stem}.png", shown)
+    wanted = task.pictures is not None
+    found = analyse_picture(read_picture(image), task.mpp, manifest, task.backend, channels=wanted)
+    if task.pictures is not None:
+        shown = class_picture(found)
+        if shown is not None:
+            _write_picture(task.pictures / f"{image.stem}.png", shown)
+        for name, pixels in channel_pictures(found, manifest).items():
+            _write_picture(task.pictures / f"{image.stem}-{name}.png", pixels)
     return {
         "image": str(image),
         "model": manifest.name,

@@ -111,6 +111,29 @@ def same_picture(folder: Path) -> Path:
     )
 
 
+def two_stains(folder: Path) -> Path:
+    """An IMAGE of two named channels: darkness, and the red of the tile."""
+    nodes = graph(
+        [
+            *DARKNESS,
+            ("Cast", ["dark"], "first", {"to": TensorProto.UINT8}),
+            ("Gather", ["IMAGE", "zero"], "second", {"axis": 3}),
+            ("Concat", ["first", "second"], "STAINS", {"axis": 3}),
+        ],
+        zero=np.array([0], np.int64),
+        **CONSTANTS,
+    )
+    channels = "".join(
+        f'[[output.channels]]\nname = "{name}"\nlabel = "{label}"\nchannel = {number}\ncolour = {colour}\n'
+        f'stands_for = "{label} of the tile"\n'
+        for number, (name, label, colour) in enumerate(
+            [("dark", "Darkness", [0, 0, 255]), ("red", "Red light", [255, 0, 0])]
+        )
+    )
+    output = ("image", "STAINS", TensorProto.UINT8, [TILE, TILE, 2])
+    return write_folder(folder, "image", nodes, output, objects=["SM"], settings=channels)
+
+
 def dark_or_bright(folder: Path) -> Path:
     """A CLASSIFICATION of tiles: share of darkness against brightness."""
     nodes = graph(

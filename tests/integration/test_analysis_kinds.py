@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 from pydicom import Dataset, dcmread
+from pydicom.pixels import pixel_array
 
 from dicomsvc.ai.analysis.handler import analyze
 from dicomsvc.ai.analysis.submission import Wish, submit
@@ -85,6 +86,26 @@ def test_an_image_becomes_a_derived_slide_that_is_not_taken_for_the_slide(in_pro
     assert all("Synthetic" in ds.DerivationDescription for ds in made)
     item = submit(in_process, catalogue, uids[0], None, Wish("tissue"), "tester")
     assert item.inputs["series_instance_uid"] == uids[1]
+
+
+def test_named_channels_become_optical_paths_of_one_synthetic_image(in_process: Store, tmp_path: Path) -> None:
+    Catalogue(in_process.settings).add(model_folders.two_stains(tmp_path / "stains"))
+    made = results(in_process, analyze(work_on(in_process, "stains", put(in_process), **REGION)))
+    assert {ds.SOPClassUID.name for ds in made} == {"VL Whole Slide Microscopy Image Storage"}
+    finest = max(made, key=lambda ds: ds.TotalPixelMatrixRows)
+    assert finest.PhotometricInterpretation == "MONOCHROME2"
+    assert [path.OpticalPathIdentifier for path in finest.OpticalPathSequence] == ["1", "2"]
+    assert [path.OpticalPathDescription.split(": ")[1] for path in finest.OpticalPathSequence] == [
+        "Darkness",
+        "Red light",
+    ]
+    assert "Synthetic" in finest.DerivationDescription
+    assert "Red light stands for Red light of the tile" in finest.DerivationDescription
+    darkness, red = pixel_array(finest).reshape(2, -1).astype(float)
+    looked_at = red > 20
+    # In the slide's colours darkness falls where red grows: each path holds its own channel.
+    assert np.corrcoef(darkness[looked_at], red[looked_at])[0, 1] < -0.8
+    assert np.median(red[looked_at]) > np.median(darkness[looked_at])
 
 
 def test_a_classification_becomes_areas_of_tiles(in_process: Store, tmp_path: Path) -> None:

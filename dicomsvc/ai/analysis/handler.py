@@ -103,11 +103,13 @@ class _Analysis:
             + (f", {len(plan.chunks) - len(left)} of them done before" if self._kept else "")
         )
         real_mpp = float(np.sqrt(np.prod(self._preparation.plane.mpp)))
+        options = self._preparation.request.options
+        channels = options.channels or "SM" in manifest.objects
         loop = TileLoop(
             manifest,
             self._backend,
             self._preparation.source,
-            decoder(manifest, probability=self._preparation.request.options.probability, mpp=real_mpp),
+            decoder(manifest, probability=options.probability, channels=channels, mpp=real_mpp),
             threads=min(2 * len(os.sched_getaffinity(0)), _MOST_THREADS),
             tell=self._tell,
         )

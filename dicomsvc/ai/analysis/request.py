@@ -45,6 +45,8 @@ class Options(BaseModel):
     """A LABELMAP segmentation, in a series of its own."""
     probability: bool = False
     """The probability as a FRACTIONAL segmentation."""
+    channels: bool = False
+    """The channels that a model for things has beside them, as a derived image."""
 
 
 class AnalysisRequest(BaseModel):

@@ -126,6 +126,8 @@ class ResultWriter:
             self._write_map(findings.rasters["map"], summary)
         if "SM" in wanted and "image" in findings.rasters:
             self._write_image(findings.rasters["image"])
+        if "channels" in findings.rasters:
+            self._write_channels(findings.rasters["channels"])
         if "SR" in wanted:
             content = report_content(manifest, self.classes, summary, self.references, self._provenance.work_item_uid)
             file, identity = self._open("SR")
@@ -245,18 +247,37 @@ class ResultWriter:
         )
 
     def _write_image(self, raster: RasterStrips) -> None:
-        targets = self._targets("SM", VLWholeSlideMicroscopyImageStorage, self._mpp * raster.cell)
-        level = self._source.levels[targets[0].level]
+        """Write a picture in red, green and blue."""
         title = self._preparation.manifest.title
         image = DerivedImage(title, (DerivedChannel("1", title),), rgb=True)
-        rows = raster.strips(self._source, level, _TILE)
 
-        def strips(number: int) -> Strip:
+        def made(rows: Callable[[int], Strip]) -> Strips:
+            return lambda number: rows(number)[None]
+
+        self._write_derived(raster, image, made)
+
+    def _write_channels(self, raster: RasterStrips) -> None:
+        """Write named pictures in grey as optical paths of one image; what was not looked at is black."""
+        manifest = self._preparation.manifest
+        channels = manifest.output.channels
+        said = "; ".join(f"{each.label} stands for {each.stands_for}" for each in channels if each.stands_for)
+        title = f"{manifest.title}: {said}" if said else manifest.title
+        paths = (DerivedChannel(str(at), each.label, each.colour) for at, each in enumerate(channels, 1))
+        self._write_derived(raster, DerivedImage(title, tuple(paths)), channel_strips)
+
+    def _write_derived(
+        self, raster: RasterStrips, image: DerivedImage, made: Callable[[Callable[[int], Strip]], Strips]
+    ) -> None:
+        targets = self._targets("SM", VLWholeSlideMicroscopyImageStorage, self._mpp * raster.cell)
+        level = self._source.levels[targets[0].level]
+        strips = made(raster.strips(self._source, level, _TILE))
+
+        def told(number: int) -> Strip | None:
             self._tell("image")
-            return rows(number)[None]
+            return strips(number)
 
         write_derived_image(
-            targets, self._source, image, strips, self._provenance, tile_size=_TILE, scratch=self._scratch
+            targets, self._source, image, told, self._provenance, tile_size=_TILE, scratch=self._scratch
         )
 
     @property

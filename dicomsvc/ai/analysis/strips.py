@@ -52,7 +52,7 @@ class RasterStrips:
     Parameters
     ----------
     name
-        Of the rasters: ``class_map``, ``probability``, ``map``, ``image``.
+        Of the rasters: ``class_map``, ``probability``, ``map``, ``image``, ``channels``.
     load
         Returns a chunk's findings by its number.
     background

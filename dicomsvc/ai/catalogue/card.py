@@ -5,7 +5,7 @@ from typing import Any
 
 from pydicom.sr.coding import Code
 
-from dicomsvc.ai.catalogue.manifest import Accuracy, InputSpec, Manifest, ModelClass
+from dicomsvc.ai.catalogue.manifest import Accuracy, InputSpec, Manifest, ModelClass, OutputSpec
 from dicomsvc.ai.catalogue.repository import Model
 
 
@@ -37,7 +37,7 @@ def manifest_document(manifest: Manifest) -> dict[str, Any]:
         "weights_sha256": manifest.weights_sha256,
         "objects": list(manifest.objects),
         "input": _input(manifest.input),
-        "output": {"kind": str(manifest.output.kind), "settings": dict(manifest.output.settings)},
+        "output": _output(manifest.output),
         "classes": [_class(one) for one in manifest.classes],
         "accuracy": [_accuracy(figure) for figure in manifest.accuracy],
     }
@@ -57,7 +57,7 @@ def describe_model(model: Model) -> str:
 
 def describe_manifest(manifest: Manifest) -> str:
     """Return a version's card for people."""
-    spec = manifest.input
+    spec, channels = manifest.input, manifest.output.channels
     rows = {
         "model": f"{manifest.name}:{manifest.number}, {manifest.title} {manifest.version}",
         "what it does": manifest.summary,
@@ -65,6 +65,7 @@ def describe_manifest(manifest: Manifest) -> str:
         "limits": manifest.limitations,
         "wants": f"{spec.stain} at {spec.mpp:g} um a pixel, {spec.coarsest_mpp:g} at the coarsest",
         "gives": f"{manifest.output.kind} of {', '.join(one.label for one in manifest.classes)}",
+        "channels": "; ".join(f"{each.label} ({each.name}) {each.stands_for}".strip() for each in channels),
         "objects": ", ".join(manifest.objects),
         "licence": manifest.licence,
         "training data": manifest.training_data,
@@ -94,6 +95,14 @@ def _input(spec: InputSpec) -> dict[str, Any]:
         "statistics": list(spec.statistics),
         "guides": list(spec.guides),
     }
+
+
+def _output(spec: OutputSpec) -> dict[str, Any]:
+    channels = [
+        {"name": each.name, "label": each.label, "stands_for": each.stands_for, "colour": list(each.colour)}
+        for each in spec.channels
+    ]
+    return {"kind": str(spec.kind), "settings": dict(spec.settings), "channels": channels}
 
 
 def _class(one: ModelClass) -> dict[str, Any]:

@@ -49,9 +49,9 @@ def check_channels(document: Document, manifest: Manifest, config: TritonConfig)
             table.fail("tensor", f"names {channel.tensor!r}, which config.pbtxt does not have as output")
         if found.shape[:-1] != plane or found.datatype not in ("UINT8", "FP32"):
             table.fail("tensor", f"names {channel.tensor!r}, which is no UINT8 or FP32 map of the tile")
-        # A size that is left open in config.pbtxt is known only when the model answers.
         size = found.shape[-1]
-        if isinstance(size, int) and channel.channel >= size > 0:
+        # -1 is open: the size is known only when the model answers.
+        if channel.channel >= size > 0:
             table.fail("channel", f"is {channel.channel}, but {channel.tensor} has {size} channels, counted from 0")
 
 

@@ -76,7 +76,7 @@ def take_manifest(document: Document, name: str, number: int, weights_sha256: st
         weights_sha256=weights_sha256,
         limitations=top.text("limitations", ""),
         accuracy=tuple(_accuracy(table) for table in top.tables("accuracy", required=False)),
-        objects=_objects(top, output.kind),
+        objects=_objects(top, output),
     )
     top.done()
     _check_stride(top, manifest)
@@ -240,8 +240,12 @@ def _accuracy(table: Fields) -> Accuracy:
     return found
 
 
-def _objects(top: Fields, kind: OutputKind) -> tuple[str, ...]:
-    objects = top.texts("objects", tuple(each for each in OBJECTS[kind] if each != "SM" or output.channels or pure))
+def _objects(top: Fields, output: OutputSpec) -> tuple[str, ...]:
+    kind = output.kind
+    # Pictures beside things are large: written only where the manifest or the request says so.
+    objects = top.texts("objects", tuple(each for each in OBJECTS[kind] if each != "SM" or kind is OutputKind.IMAGE))
+    if "SM" in objects and kind is OutputKind.INSTANCES and not output.channels:
+        top.fail("objects", "has SM, but the model has no output.channels")
     for each in objects:
         if each not in OBJECTS[kind]:
             top.fail("objects", f"of {kind} can be {', '.join(OBJECTS[kind])}, not {each[:16]!r}")

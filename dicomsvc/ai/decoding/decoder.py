@@ -2,20 +2,30 @@
 
 from dicomsvc.ai.catalogue.manifest import Manifest, OutputKind
 from dicomsvc.ai.decoding.instances import InstanceDecoder
-from dicomsvc.ai.decoding.pixelwise import ClassificationDecoder, ImageDecoder, MapDecoder, SegmentationDecoder
+from dicomsvc.ai.decoding.pixelwise import (
+    ChannelDecoder,
+    ClassificationDecoder,
+    ImageDecoder,
+    MapDecoder,
+    SegmentationDecoder,
+)
 from dicomsvc.ai.decoding.points import PointDecoder
 from dicomsvc.ai.decoding.settings import ROLES, check_settings
 from dicomsvc.ai.decoding.tiles import Decoder
 from dicomsvc.errors import InvalidModel
 
 
-def decoder(manifest: Manifest, *, probability: bool = False, mpp: float | None = None) -> Decoder:
+def decoder(
+    manifest: Manifest, *, probability: bool = False, channels: bool = False, mpp: float | None = None
+) -> Decoder:
     """Return the decoder of a model's output.
 
     Parameters
     ----------
     probability
         Whether SEGMENTATION and CLASSIFICATION keep the probabilities beside the class map.
+    channels
+        Whether INSTANCES keep the manifest's named channels beside the things.
     mpp
         What the plane's resolution really is, where it differs a little from the manifest's.
 
@@ -28,14 +38,17 @@ def decoder(manifest: Manifest, *, probability: bool = False, mpp: float | None 
     _check(manifest)
     settings = check_settings(kind, manifest.output.settings)
     if kind is OutputKind.INSTANCES:
-        return InstanceDecoder(manifest, settings, mpp)
+        things = InstanceDecoder(manifest, settings, mpp)
+        return ChannelDecoder(manifest, things) if channels and manifest.output.channels else things
     if kind is OutputKind.POINTS:
         return PointDecoder(manifest, settings, mpp)
     if kind is OutputKind.SEGMENTATION:
         return SegmentationDecoder(manifest, settings, probability)
     if kind is OutputKind.CLASSIFICATION:
         return ClassificationDecoder(manifest, settings, probability)
-    return MapDecoder(manifest) if kind is OutputKind.MAP else ImageDecoder(manifest)
+    if kind is OutputKind.MAP:
+        return MapDecoder(manifest)
+    return ChannelDecoder(manifest) if manifest.output.channels else ImageDecoder(manifest)
 
 
 def _check(manifest: Manifest) -> None:

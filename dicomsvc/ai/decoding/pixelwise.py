@@ -1,7 +1,7 @@
-"""SEGMENTATION, CLASSIFICATION, MAP, IMAGE: the core of a tile as cells of a raster."""
+"""SEGMENTATION, CLASSIFICATION, MAP, IMAGE, named channels: the core of a tile as cells of a raster."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +9,7 @@ import numpy.typing as npt
 from dicomsvc.ai.catalogue.manifest import Manifest
 from dicomsvc.ai.decoding.placing import Placement
 from dicomsvc.ai.decoding.tensors import TileTensors
-from dicomsvc.ai.decoding.tiles import Array, TileFindings
+from dicomsvc.ai.decoding.tiles import Array, Decoder, TileFindings
 from dicomsvc.errors import InvalidModel, ModelFailure
 from dicomsvc.wsi.plan import Tile
 
@@ -82,6 +82,27 @@ class ImageDecoder:
         if planes.shape[2] != 3:
             raise ModelFailure(f"{self.manifest.name}: an image has 3 channels, not {planes.shape[2]}")
         return _at(tile, place, {"image": _in_steps(planes)})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChannelDecoder:
+    """The named pictures in grey, beside what ``inner`` finds; None for a model that makes nothing else."""
+
+    manifest: Manifest
+    inner: Decoder | None = None
+
+    def decode(
+        self, outputs: Mapping[str, Array], image: Array, tile: Tile, scale: tuple[float, float]
+    ) -> TileFindings:
+        place = Placement(tile, self.manifest.output.stride, scale)
+        tensors = TileTensors(self.manifest, outputs, tile)
+        planes = [tensors.channel(each) for each in self.manifest.output.channels]
+        cells = np.stack([_in_steps(place.core_of(plane)) for plane in planes], axis=2)
+        found = _at(tile, place, {"channels": cells})
+        if self.inner is None:
+            return found
+        things = self.inner.decode(outputs, image, tile, scale)
+        return replace(found, instances=things.instances, depth=things.depth)
 
 
 def _class_map(planes: Array, background: bool, threshold: float) -> npt.NDArray[np.uint8]:

@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from dicomsvc.ai.catalogue.manifest import Manifest, OutputSpec
+from dicomsvc.ai.catalogue.manifest import Manifest, OutputChannel, OutputSpec
 from dicomsvc.errors import ModelFailure
 from dicomsvc.wsi.plan import Tile
 
@@ -30,23 +30,33 @@ class TileTensors:
 
     def planes(self, role: str) -> Array:
         """Return a map ``(rows, columns, channels)`` as the model gave it."""
-        values = self._named(role)
+        return self._planes(role, self._spec.tensors[role])
+
+    def channel(self, channel: OutputChannel) -> Array:
+        """Return a named channel ``(rows, columns)`` as the model gave it."""
+        planes = self._planes(channel.name, channel.tensor)
+        if channel.channel >= planes.shape[2]:
+            raise self._failure(channel.name, channel.tensor, f"has {planes.shape[2]} channels")
+        return planes[:, :, channel.channel]
+
+    def _planes(self, what: str, tensor: str) -> Array:
+        values = self._named(what, tensor)
         if values.ndim == 2:
             values = values[:, :, np.newaxis]
         if values.ndim != 3 or values.shape[:2] != self.shape:
-            raise self._failure(role, f"has shape {values.shape}, not {self.shape} and channels")
+            raise self._failure(what, tensor, f"has shape {values.shape}, not {self.shape} and channels")
         return values
 
     def plane(self, role: str) -> Floats:
         """Return the only channel of a map, UINT8 scaled to 1."""
         values = self.planes(role)
         if values.shape[2] != 1:
-            raise self._failure(role, f"has {values.shape[2]} channels, not 1")
+            raise self._failure(role, self._spec.tensors[role], f"has {values.shape[2]} channels, not 1")
         return scaled(values[:, :, 0])
 
     def vector(self, role: str) -> Floats:
         """Return one value a class, UINT8 scaled to 1."""
-        values = self._named(role).reshape(-1)
+        values = self._named(role, self._spec.tensors[role]).reshape(-1)
         return scaled(values)
 
     def classes(self, role: str, channels: int) -> bool:
@@ -59,21 +69,21 @@ class TileTensors:
         """
         known = len(self._manifest.classes)
         if channels not in (known, known + 1):
-            raise self._failure(role, f"has {channels} channels for {known} classes")
+            raise self._failure(role, self._spec.tensors[role], f"has {channels} channels for {known} classes")
         return channels == known + 1
 
-    def _named(self, role: str) -> Array:
-        values = self._outputs.get(self._spec.tensors[role])
+    def _named(self, what: str, tensor: str) -> Array:
+        values = self._outputs.get(tensor)
         if values is None:
-            raise self._failure(role, "is missing")
+            raise self._failure(what, tensor, "is missing")
         if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise self._failure(role, "holds values that are not finite")
+            raise self._failure(what, tensor, "holds values that are not finite")
         if values.dtype != np.uint8 and values.dtype.kind != "f":
-            raise self._failure(role, f"is {values.dtype}, not UINT8 or FP32")
+            raise self._failure(what, tensor, f"is {values.dtype}, not UINT8 or FP32")
         return values
 
-    def _failure(self, role: str, why: str) -> ModelFailure:
-        return ModelFailure(f"{self._manifest.name}: output {self._spec.tensors[role]} ({role}) {why}")
+    def _failure(self, what: str, tensor: str, why: str) -> ModelFailure:
+        return ModelFailure(f"{self._manifest.name}: output {tensor} ({what}) {why}")
 
 
 def scaled(values: Array) -> Floats:

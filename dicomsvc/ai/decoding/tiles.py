@@ -21,8 +21,8 @@ class TileFindings:
     ``depth`` float32 ``(n,)`` is how far (plane pixels) inside of the core the centroid lies, below 0 outside.
     ``rasters`` hold the core's cells by name, ``(rows, columns)`` or ``(rows, columns, channels)``: ``class_map`` uint8
     (0 is none, then 1 + the index of the class), ``probability`` uint8 (255 steps, one channel a class), ``map``
-    float32, ``image`` uint8. A cell is ``cell`` plane pixels wide and high; ``corner`` is the (column, row) of the
-    core's first cell in the plane's grid of cells.
+    float32, ``image`` uint8, ``channels`` uint8 (255 steps, one for each channel of the manifest). A cell is ``cell``
+    plane pixels wide and high; ``corner`` is the (column, row) of the core's first cell in the plane's grid of cells.
     """
 
     tile: Tile

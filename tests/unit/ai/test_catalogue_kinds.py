@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from onnx import TensorProto, helper
 
+from dicomsvc.ai.catalogue.card import describe_manifest, manifest_document
 from dicomsvc.ai.catalogue.manifest import Manifest
 from dicomsvc.ai.catalogue.reading import read_manifest
 from dicomsvc.errors import InvalidModel
@@ -112,6 +113,43 @@ def test_maps_and_pictures(tmp_path: Path, kind: str, role: str, channels: int, 
     outputs: list[Tensor] = [("O", "FP32", (64, 64, channels))]
     manifest = read(tmp_path, [RGB], outputs, HE, f'kind = "{kind}"\ntensors = {{ {role} = "O" }}', 1)
     assert manifest.objects == objects
+
+
+STAINS = (
+    'kind = "image"\ntensors = { image = "S" }\n'
+    '[[output.channels]]\nname = "dna"\nlabel = "Hoechst"\nstands_for = "DNA"\ncolour = [0, 0, 255]\n'
+    '[[output.channels]]\nname = "ki67"\nchannel = 1'
+)
+
+
+def test_an_image_of_named_channels(tmp_path: Path) -> None:
+    manifest = read(tmp_path, [RGB], [("S", "UINT8", (64, 64, 2))], HE, STAINS, 1)
+    first, second = manifest.output.channels
+    assert (first.tensor, first.channel, first.label, first.stands_for) == ("S", 0, "Hoechst", "DNA")
+    assert (second.tensor, second.channel, second.label, second.colour) == ("S", 1, "ki67", (255, 255, 255))
+    assert manifest_document(manifest)["output"]["channels"][0]["colour"] == [0, 0, 255]
+    assert "Hoechst (dna) DNA" in describe_manifest(manifest)
+
+
+def test_channels_beside_things_are_written_only_where_that_is_said(tmp_path: Path) -> None:
+    outputs: list[Tensor] = [("M", "UINT8", (64, 64, 1)), ("H", "UINT8", (64, 64, 1))]
+    output = 'kind = "instances"\ntensors = { mask = "M" }\n[[output.channels]]\nname = "h"\ntensor = "H"'
+    assert read(tmp_path, [RGB], outputs, HE, output, 1).objects == ("ANN", "SEG", "SR")
+
+
+@pytest.mark.parametrize(
+    ("output", "problem"),
+    [
+        (STAINS + "\n[[output.channels]]\nname = 'no'\nchannel = 2", r"is 2, but S has 2 channels"),
+        (STAINS + "\n[[output.channels]]\nname = 'no'\ntensor = 'T'", r"names 'T', which config\.pbtxt does not have"),
+        (STAINS + "\n[[output.channels]]\nname = 'DNA'", "different names"),
+        (STAINS + "\n[[output.channels]]\nname = '../x'", "letters, digits"),
+        (STAINS.replace("image", "map", 1).replace("image", "value"), "not for map"),
+    ],
+)
+def test_a_channel_that_cannot_be_is_refused(tmp_path: Path, output: str, problem: str) -> None:
+    with pytest.raises(InvalidModel, match=problem):
+        read(tmp_path, [RGB], [("S", "UINT8", (64, 64, 2))], HE, output, 1)
 
 
 def test_a_statistic_wants_its_tensor(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dicomsvc.ai.catalogue.manifest import OutputKind, Stain, Step
-from dicomsvc.ai.images import analyse_picture, class_picture, describe, mirrored, to_plane
+from dicomsvc.ai.catalogue.manifest import OutputChannel, OutputKind, Stain, Step
+from dicomsvc.ai.images import analyse_picture, channel_pictures, class_picture, describe, mirrored, to_plane
 from dicomsvc.ai.pictures import read_picture
 from dicomsvc.ai.statistics import tissue_pixels
 from dicomsvc.errors import NotFound, NotParseable, ServerUnavailable, TooLarge, UnfitSlide
@@ -119,6 +119,29 @@ def test_every_kind_of_model_takes_pictures(kind):
         assert np.array_equal(class_picture(found), 255 - picture)
     if kind is OutputKind.MAP:
         assert describe(found, manifest)["map"]["mean"] == pytest.approx(255 - picture.mean(), abs=0.01)
+
+
+@pytest.mark.parametrize("kind", [OutputKind.IMAGE, OutputKind.INSTANCES])
+def test_named_channels_come_as_pictures_of_their_own(kind):
+    manifest = made_manifest(kind, tile_size=128, overlap=16)
+    [tensor] = manifest.output.tensors.values()
+    last = 2 if kind is OutputKind.IMAGE else 0
+    channels = (OutputChannel("green", "Green", tensor, last // 2), OutputChannel("blue", "Blue", tensor, last))
+    manifest = dataclasses.replace(manifest, output=dataclasses.replace(manifest.output, channels=channels))
+    picture = spots(210, 150, (50, 50, 12))
+    picture[20:90, 100:180] = (10, 90, 200)
+    found = analyse_picture(picture, 0.5, manifest, Darkness(kind), channels=True)
+    pictures = channel_pictures(found, manifest)
+    if kind is OutputKind.IMAGE:
+        assert np.array_equal(pictures["green"], 255 - picture[:, :, 1])
+        assert np.array_equal(pictures["blue"], 255 - picture[:, :, 2])
+    else:
+        assert len(found.instances) == 1
+        assert np.array_equal(pictures["blue"], np.rint(255 - picture.mean(axis=2)).astype(np.uint8))
+    means = describe(found, manifest)["channels"]
+    assert means["blue"]["mean"] == pytest.approx(pictures["blue"].mean() / 255, abs=1e-3)
+    without = analyse_picture(picture, 0.5, manifest, Darkness(kind))
+    assert bool(channel_pictures(without, manifest)) == (kind is OutputKind.IMAGE)
 
 
 def test_preprocessing_steps_are_fitted_to_the_picture():
