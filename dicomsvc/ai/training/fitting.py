@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
+from dicomsvc.ai.training.recipe import Schedule
 from dicomsvc.ai.training.task import Example, Task
 from dicomsvc.errors import BadRequest
 
@@ -21,7 +23,6 @@ CHECKPOINT: Final = "checkpoint.pt"
 BEST: Final = "best.pt"
 CURVE: Final = "curve.jsonl"
 _WARM_UP: Final = 0.05
-_LOOKS: Final = 20
 _DECAY: Final = 0.99
 _LARGEST_GRADIENT: Final = 5.0
 
@@ -82,7 +83,7 @@ class Run:
             self.progress.step += 1
             self.progress.seconds = time.monotonic() - started
             self.tell(self.progress.step, self.task.recipe.steps, f"loss {errors[-1]:.3f}")
-            if self._done() - last_look >= 1 / _LOOKS or self._done() >= 1:
+            if self._done() - last_look >= 1 / self.task.recipe.looks or self._done() >= 1:
                 last_look = self._done()
                 self._look(average, pictures, errors)
                 self._save(network, average, optimizer)
@@ -161,7 +162,7 @@ class Run:
         if not file.is_file():
             return
         state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        if state["recipe"] != self.task.recipe.model_dump_json():
+        if not _is_of(self.task.recipe, state["recipe"]):
             raise BadRequest(f"{self.folder} holds a run of another recipe; give another folder")
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
@@ -185,6 +186,14 @@ def validation_loss(task: Task, network: nn.Module, pictures: Sequence[Example])
     with torch.inference_mode():
         found = [float(task.loss(network(image[None].float()), wanted[None])) for image, wanted in pictures]
     return _mean(found)
+
+
+def _is_of(recipe: Schedule, written: str) -> bool:
+    """Whether a checkpoint's recipe says the same; keys that came later have their defaults."""
+    try:
+        return type(recipe).model_validate_json(written) == recipe
+    except ValidationError:
+        return False
 
 
 def _begin_with(network: nn.Module, file: Path) -> None:

@@ -58,6 +58,8 @@ class Schedule(Strict):
     steps: int = Field(default=2000, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0, lt=1)
     patience: int = Field(default=6, ge=1)
+    looks: int = Field(default=20, ge=1, le=1000)
+    """How often the validation pictures are looked at."""
     start: DataPath | None = None
     """Weights file of an earlier run to begin with; those that fit by name and shape are taken."""
 
