@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dicomsvc.ai.clicks.ground import mirrored
 from dicomsvc.ai.clicks.guides import Maps, guiding_maps
 from dicomsvc.ai.training.backdrop import Chance
 from dicomsvc.ai.training.labelled import Labelled, Labels
@@ -105,8 +106,7 @@ def crop_at(sample: Labelled, click: Click, side: int) -> tuple[npt.NDArray[np.u
     half = side // 2
     x, y = click.place
     rows, columns = (
-        _mirrored(np.arange(at - half, at - half + side), size)
-        for at, size in zip((y, x), sample.labels.shape, strict=True)
+        mirrored(np.arange(side) + at - half, size) for at, size in zip((y, x), sample.labels.shape, strict=True)
     )
     window = np.ix_(rows, columns)
     middle = np.array([[half, half]], np.float64)
@@ -117,10 +117,3 @@ def crop_at(sample: Labelled, click: Click, side: int) -> tuple[npt.NDArray[np.u
         _, pieces = cv2.connectedComponents((sample.labels[window] == click.number).astype(np.uint8))
         wanted = pieces == pieces[half, half]
     return sample.pixels[window], maps, wanted
-
-
-def _mirrored(at: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
-    """Return where the mirror images of places outside of 0 to size lie inside; the edge itself is not doubled."""
-    period = max(1, 2 * (size - 1))
-    folded = np.abs(at) % period
-    return np.minimum(folded, period - folded)

@@ -1,0 +1,92 @@
+"""Draws another model's things anew: that model finds where they are, a click model draws their outlines.
+
+This is the automatic annotation of the NuClick and W-Net papers: a decoder around the finding model's own, so that
+tiles, stitching, checkpoints and results stay as they are.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dicomsvc.ai.catalogue.manifest import Manifest, OutputKind
+from dicomsvc.ai.clicks.answering import Clicker
+from dicomsvc.ai.clicks.ground import ground_of_pixels, require_clicks
+from dicomsvc.ai.decoding import Decoder, TileFindings
+from dicomsvc.ai.findings import Instances
+from dicomsvc.ai.inference.backend import Backend
+from dicomsvc.errors import BadRequest
+from dicomsvc.wsi.plan import Tile
+
+_SAME_MPP = 0.01
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Redrawing:
+    """Decodes by ``inner``, then has ``manifest``'s model draw each thing again; ``mpp`` is that of the plane.
+
+    A thing that the click model does not see keeps the outline that it had.
+    """
+
+    inner: Decoder
+    manifest: Manifest
+    backend: Backend
+    mpp: float
+
+    def decode(
+        self, outputs: Mapping[str, Any], image: npt.NDArray[Any], tile: Tile, scale: tuple[float, float]
+    ) -> TileFindings:
+        findings = self.inner.decode(outputs, image, tile, scale)
+        found = findings.instances
+        if found is None or not len(found):
+            return findings
+        ground = ground_of_pixels(image, self.mpp, scale, (tile.context.x, tile.context.y))
+        drawn, fresh = Clicker(self.manifest, self.backend, ground).redraw(found.centroids.astype(np.float64))
+        return replace(findings, instances=_exchanged(found, drawn, fresh))
+
+
+def check_pair(finding: Manifest, drawing: Manifest) -> None:
+    """Refuse two models that do not go together.
+
+    Raises
+    ------
+    BadRequest
+        When the first finds no things, the second answers no clicks, or they look at other resolutions or stains.
+    """
+    require_clicks(drawing)
+    if finding.output.kind is not OutputKind.INSTANCES:
+        raise BadRequest(f"{finding.name} gives {finding.output.kind}; only outlines of instances can be drawn anew")
+    if abs(finding.input.mpp / drawing.input.mpp - 1) > _SAME_MPP or finding.input.stain is not drawing.input.stain:
+        raise BadRequest(
+            f"{drawing.name} is for {drawing.input.stain} at {drawing.input.mpp:g} um a pixel, "
+            f"{finding.name} for {finding.input.stain} at {finding.input.mpp:g}"
+        )
+    if finding.input.steps or drawing.input.channels != finding.input.channels:
+        raise BadRequest(f"{drawing.name} does not see what {finding.name} sees")
+
+
+def _exchanged(found: Instances, drawn: npt.NDArray[np.int64], fresh: Instances) -> Instances:
+    """Return things in their order with the outlines and measurements of those that were drawn anew.
+
+    Where a thing is, what it is and how sure that is, stays as it was found.
+    """
+    kept = np.setdiff1d(np.arange(len(found)), drawn)
+    names = [name for name in found.measurements if name in fresh.measurements]
+    both = Instances.joined(
+        [
+            replace(each, measurements={name: each.measurements[name] for name in names})
+            for each in (found.chosen(kept), fresh)
+            if len(each)
+        ]
+    )
+    order = np.argsort(np.concatenate([kept, drawn]), kind="stable")
+    changed = both.chosen(order)
+    return replace(
+        changed,
+        class_index=found.class_index,
+        centroids=found.centroids,
+        probability=found.probability,
+        measurements={**found.measurements, **changed.measurements},
+    )
