@@ -52,6 +52,7 @@ for _command in (
 ):
     app.command()(_command)
 app.command("import")(slides.import_paths)
+app.command("propose-labels")(train.propose)
 app.add_typer(jobs.jobs, name="jobs")
 app.add_typer(triton, name="triton")
 app.add_typer(models.models, name="models")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dicomsvc.ai.catalogue.manifest import Manifest
 from dicomsvc.ai.catalogue.reading import read_manifest
@@ -61,7 +62,7 @@ def evaluate(
     InvalidModel, UnfitSlide, ModelFailure
         When the folder is not right, the pictures are not for the model, or it fails.
     """
-    manifest = _version(read_manifest(folder), number)
+    manifest = chosen_version(read_manifest(folder), number)
     counts: list[Counts] = []
     with closing(InProcessBackend(folder.parent)) as backend:
         for sample in pictures:
@@ -70,12 +71,52 @@ def evaluate(
                 raise BadRequest(f"{manifest.name} gives no instances; only such models can be measured here")
             counts.append(score(found["instances"], sample.labels))
             tell(len(counts), len(pictures), manifest.name)
+    return _evaluation(manifest.name, manifest.version, pictures, counts)
+
+
+def evaluate_predictions(name: str, file: Path, pictures: Sequence[Labelled]) -> Evaluation:
+    """Measure what another program found: lines of ``image`` (a path) and ``instances``, as ``dicomsvc infer`` writes.
+
+    Raises
+    ------
+    BadRequest
+        When the file is not of that form, or says nothing of one of the pictures.
+    """
+    found = _predictions(file)
+    missing = [sample.name for sample in pictures if sample.name not in found]
+    if missing:
+        raise BadRequest(f"{file} says nothing of {len(missing)} pictures, {missing[0]} among them")
+    try:
+        counts = [score(found[sample.name], sample.labels) for sample in pictures]
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadRequest(f"{file} has an instance without a right centroid or contour") from error
+    return _evaluation(name, "", pictures, counts)
+
+
+def _predictions(file: Path) -> dict[str, list[dict[str, Any]]]:
+    try:
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return {Path(line["image"]).stem: list(line["instances"]) for line in lines}
+    except OSError as error:
+        raise BadRequest(f"{file} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadRequest(f'{file} must have lines {{"image": path, "instances": [...]}}') from error
+
+
+def _evaluation(name: str, version: str, pictures: Sequence[Labelled], counts: Sequence[Counts]) -> Evaluation:
     each = {sample.name: measured([count])["f1"].value for sample, count in zip(pictures, counts, strict=True)}
     things = int(sum(count.known for count in counts))
-    return Evaluation(manifest.name, manifest.version, len(pictures), things, measured(counts), each)
+    return Evaluation(name, version, len(pictures), things, measured(counts), each)
 
 
-def _version(versions: Sequence[Manifest], number: int | None) -> Manifest:
+def chosen_version(versions: Sequence[Manifest], number: int | None) -> Manifest:
+    """Return one version, the highest unless told.
+
+    Raises
+    ------
+    BadRequest
+        When there is no such version.
+    """
     for manifest in versions:
         if manifest.number == number:
             return manifest

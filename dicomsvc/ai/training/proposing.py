@@ -4,6 +4,7 @@ A thing is kept where the model is sure: it finds it in turned and mirrored copi
 picture taken for a fifth finer and coarser. What is found only in some of them is unknown, and so is not learned from.
 """
 
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dicomsvc.ai.catalogue.manifest import Manifest, OutputKind
 from dicomsvc.ai.catalogue.reading import read_manifest
@@ -129,6 +131,34 @@ def _confirmed(labels: npt.NDArray[Any], again: npt.NDArray[Any]) -> npt.NDArray
 def _grown(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     grown: Any = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8))
     return np.asarray(grown > 0)
+
+
+class _Slides(BaseModel):
+    """The slides of a recipe, whatever else is in it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    slide: tuple[Slide, ...] = Field(min_length=1)
+
+
+def read_slides(file: Path) -> tuple[Slide, ...]:
+    """Return the ``[[slide]]`` tables of a TOML file.
+
+    Raises
+    ------
+    BadRequest
+        When it is no TOML, or one of them is wrong.
+    """
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        return _Slides.model_validate(document, context={"root": file.parent}).slide
+    except OSError as error:
+        raise BadRequest(f"{file} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"{file} is no TOML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadRequest(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 def propose_folder(
