@@ -3,13 +3,23 @@
 from collections.abc import Callable
 from functools import partial
 
+from fastapi import APIRouter
+
 from dicomsvc.ai.analysis.submission import performable
 from dicomsvc.ai.analysis_routes import analysis_routes
 from dicomsvc.ai.catalogue.repository import Catalogue
+from dicomsvc.ai.deepliif.routes import FormFiles, deepliif_routes
+from dicomsvc.ai.ihc.engine import Engine
 from dicomsvc.ai.model_routes import model_routes
 from dicomsvc.store import Store
 
-__all__ = ["analysis_routes", "model_routes", "performable_work"]
+__all__ = ["analysis_routes", "ihc_routes", "model_routes", "performable_work"]
+
+
+def ihc_routes(store: Store, form_files: FormFiles) -> list[APIRouter]:
+    """Return the routes that score immunohistochemistry; ``form_files`` receives a form's files."""
+    engine = Engine(store.settings)
+    return [deepliif_routes(engine, form_files, store.layout.root / "ihc")]
 
 
 def performable_work(store: Store) -> Callable[[str, str], tuple[str, dict[str, str]] | None]:

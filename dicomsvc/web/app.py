@@ -5,7 +5,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from dicomsvc import __version__
-from dicomsvc.ai.routes import analysis_routes, model_routes, performable_work
+from dicomsvc.ai.routes import analysis_routes, ihc_routes, model_routes, performable_work
 from dicomsvc.auth import Authenticator
 from dicomsvc.dicomweb import FrameApp, retrieve_routes, search_routes, store_routes, workitem_routes
 from dicomsvc.errors import DicomsvcError
@@ -16,6 +16,7 @@ from dicomsvc.web.answers import tell_error, tell_http, tell_invalid
 from dicomsvc.web.api import api_router
 from dicomsvc.web.bodies import SmallBodies
 from dicomsvc.web.cors import Cors
+from dicomsvc.web.forms import form_files
 from dicomsvc.web.gate import AsgiApp, Gate, Traffic
 from dicomsvc.web.health import health_routes
 from dicomsvc.web.pages import add_pages
@@ -43,6 +44,8 @@ def build_app(store: Store, traffic: Traffic | None = None) -> AsgiApp:
     app.include_router(upload_routes(store, jobs))
     app.include_router(analysis_routes(store, jobs))
     app.include_router(model_routes(store))
+    for router in ihc_routes(store, form_files):
+        app.include_router(router)
 
     add_pages(app)
 

@@ -1,12 +1,12 @@
 """Cells as a table: every threshold is answered from columns, without looking at a pixel again.
 
-For each cell and each value from 0 to 255 the table holds how many of the cell's pixels have a greater value, those that
-are positive and those that are negative apart, and the highest marker among them. A threshold picks one row of these
-columns, so an answer takes milliseconds, and it is the same as counting the pixels anew.
+For each cell and each value from 0 to 255 the table holds how many of the cell's pixels have a greater value, those
+that are positive and those that are negative apart, and the highest marker among them. A threshold picks one row of
+these columns, so an answer takes milliseconds, and it is the same as counting the pixels anew.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal, Self
 
 import numpy as np
@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from dicomsvc.ai.ihc.postprocess import Plane, Territories, disk_pixels
 
-Counts = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+Counts = npt.NDArray[np.unsignedinteger[Any]]
 Bools = npt.NDArray[np.bool_]
 _LEVELS: Final = 256
 _SMALLEST_UM: Final = 3.0
@@ -36,6 +36,10 @@ class Thresholds:
     size: int | None = None
     size_upper: int | None = None
     marker: int | Literal["none"] | None = None
+
+    def without_marker(self) -> "Thresholds":
+        """Return the same thresholds, the marker taking no part."""
+        return replace(self, marker="none")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,7 +148,9 @@ class CellTable:
         return cls(**columns | {"mpp": float(columns["mpp"])})
 
 
-def make_table(found: Territories, mpp: float, marker: Plane | None = None, hematoxylin: Plane | None = None) -> CellTable:
+def make_table(
+    found: Territories, mpp: float, marker: Plane | None = None, hematoxylin: Plane | None = None
+) -> CellTable:
     """Measure territories; a plane that is not given counts as 0."""
     count = found.count
     index = np.flatnonzero(found.labels)
@@ -167,7 +173,7 @@ def make_table(found: Territories, mpp: float, marker: Plane | None = None, hema
     none = np.zeros(count, np.float32)
     return CellTable(
         above_positive=positive_above,
-        above_negative=(above - positive_above).astype(above.dtype, copy=False),
+        above_negative=np.asarray(above - positive_above, above.dtype),
         highest_marker=_highest(key, np.zeros(len(key), np.uint8) if marker is None else marker.ravel()[index], count),
         centroids=np.stack([mean(core - row * found.labels.shape[1]), mean(row)], axis=1) + np.float32(0.5),
         boxes=_boxes(found.labels),
@@ -182,7 +188,8 @@ def _above(histogram: npt.NDArray[np.int64]) -> Counts:
     """Return how many lie above each row."""
     above = np.zeros_like(histogram)
     above[:-1] = np.cumsum(histogram[:0:-1], axis=0)[::-1]
-    return above.astype(np.uint16 if above.max(initial=0) < 1 << 16 else np.uint32)
+    counts: Counts = above.astype(np.uint16 if above.max(initial=0) < 1 << 16 else np.uint32)
+    return counts
 
 
 def _highest(key: npt.NDArray[np.intp], marker: Plane, count: int) -> npt.NDArray[np.uint8]:

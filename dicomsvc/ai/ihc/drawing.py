@@ -91,7 +91,8 @@ def hematoxylin_picture(amount: Plane) -> Picture:
     """Return how hematoxylin alone would look; 255 is an optical density of 2 (base 10)."""
     density = np.arange(256) / 255 * _HIGHEST_DENSITY
     table = np.rint(255 * 10 ** (-density[:, np.newaxis] * _HEMATOXYLIN)).astype(np.uint8)
-    return table[amount]
+    shown: Picture = table[amount]
+    return shown
 
 
 def png(picture: npt.NDArray[Any], level: int = 1) -> bytes:

@@ -203,9 +203,7 @@ def _channels(planes: Mapping[str, Plane]) -> tuple[Plane, Plane, Plane, Plane]:
     return hematoxylin, np.asarray(marker, np.uint8), planes.get("dapi", mask), planes.get("lap2", rim)
 
 
-def _source(
-    manifest: Manifest, read: Callable[[Rectangle], Picture], sample: npt.NDArray[np.uint8]
-) -> TileSource:
+def _source(manifest: Manifest, read: Callable[[Rectangle], Picture], sample: npt.NDArray[np.uint8]) -> TileSource:
     spec = manifest.input
     steps = fit_steps([(step.name, step.settings) for step in spec.steps], sample)
     if steps and len(sample):
@@ -223,4 +221,6 @@ def _resized(values: Plane, step: float, columns: int, rows: int) -> Plane:
         return values
     size = (max(columns, round(values.shape[1] * step)), max(rows, round(values.shape[0] * step)))
     way = cv2.INTER_LINEAR if step > 1 else cv2.INTER_AREA
-    return np.ascontiguousarray(cv2.resize(values, size, interpolation=way)[:rows, :columns]).astype(np.uint8, copy=False)
+    return np.ascontiguousarray(cv2.resize(values, size, interpolation=way)[:rows, :columns]).astype(
+        np.uint8, copy=False
+    )

@@ -1,8 +1,8 @@
 """From planes of a segmentation to cells, fast: which pixel belongs to which cell, whatever the threshold will be.
 
-A *segmentation* is three planes of 0 to 255, as DeepLIIF's picture has them in red, blue and green: that a pixel belongs
-to a positive cell, to a negative one, to the boundary of one. The *value* of a pixel is positive plus negative; 0 where
-the boundary is more, and where it is less than `LEAST_VALUE`, which is noise.
+A *segmentation* is three planes of 0 to 255, as DeepLIIF's picture has them in red, blue and green: that a pixel
+belongs to a positive cell, to a negative one, to the boundary of one. The *value* of a pixel is positive plus negative;
+0 where the boundary is more, and where it is less than `LEAST_VALUE`, which is noise.
 
 Every pixel with a value belongs to one territory. Territories do not depend on a threshold: a cell at a threshold is
 what of its territory has a value above. So all that a threshold changes is a count (`dicomsvc.ai.ihc.cells`).
@@ -43,7 +43,7 @@ class SegPlanes:
     @classmethod
     def of_picture(cls, picture: npt.NDArray[np.uint8]) -> Self:
         """Take a picture ``(rows, columns, 3)``: red positive, green boundary, blue negative."""
-        red, green, blue = cv2.split(picture)
+        red, green, blue = (np.ascontiguousarray(picture[:, :, at]) for at in range(3))
         return cls(red, blue, green)
 
     def picture(self) -> npt.NDArray[np.uint8]:

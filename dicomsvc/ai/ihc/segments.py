@@ -21,9 +21,10 @@ _SCALE: Final = np.float32(1 / 255)
 
 
 def draw_segmentation(planes: Mapping[str, Plane], settings: Mapping[str, float], mpp: float) -> SegPlanes:
-    """Return the segmentation of planes by role: ``mask`` and ``positive``, maybe ``boundary``, ``centre``, ``distance``.
+    """Return the segmentation of planes by role.
 
-    ``settings`` are those of the model's manifest; ``mpp`` is the planes' resolution.
+    ``mask`` and ``positive`` must be there, ``boundary``, ``centre`` and ``distance`` may. ``settings`` are those of
+    the model's manifest; ``mpp`` is the planes' resolution.
     """
     known = check_settings(OutputKind.INSTANCES, settings)
     mask = np.asarray(smoothed(planes["mask"].astype(np.float32), known["smoothing_um"] / mpp), np.float32)
@@ -38,7 +39,9 @@ def draw_segmentation(planes: Mapping[str, Plane], settings: Mapping[str, float]
     return SegPlanes(positive, value - positive, boundary)
 
 
-def _parted(planes: Mapping[str, Plane], value: Plane, settings: Mapping[str, float], mpp: float) -> npt.NDArray[np.int32]:
+def _parted(
+    planes: Mapping[str, Plane], value: Plane, settings: Mapping[str, float], mpp: float
+) -> npt.NDArray[np.int32]:
     sigma = settings["split_smoothing_um"] / mpp
     core = (value >= settings["threshold"] * 255).astype(np.uint8)
     distance = np.asarray(cv2.distanceTransform(core, cv2.DIST_L2, cv2.DIST_MASK_5), np.float32)
