@@ -12,6 +12,7 @@ from dicomsvc.wsi.stain.density import unit
 
 Pixels = npt.NDArray[np.uint8]
 _AEC_SHARE: Final = 0.06
+_LARGEST_COSINE: Final = 0.905
 
 
 def photographed(dyes: Stained, chance: Chance) -> Pixels:
@@ -29,12 +30,18 @@ def photographed(dyes: Stained, chance: Chance) -> Pixels:
 
 
 def dye_colours(chance: Chance) -> npt.NDArray[np.float64]:
-    """Return unit vectors ``(2, 3)``: hematoxylin from blue to grey-violet; DAB from yellow-brown to grey, or AEC."""
-    hematoxylin = [chance.uniform(0.5, 0.82), chance.uniform(0.5, 0.72), chance.uniform(0.18, 0.5)]
-    chromogen = [chance.uniform(0.16, 0.42), chance.uniform(0.48, 0.66), chance.uniform(0.65, 0.9)]
-    if chance.random() < _AEC_SHARE:
-        chromogen = [chance.uniform(0.12, 0.3), chance.uniform(0.65, 0.75), chance.uniform(0.6, 0.72)]
-    return unit(np.array([hematoxylin, chromogen]))
+    """Return unit vectors ``(2, 3)``: hematoxylin from blue to grey-violet; DAB from yellow-brown to grey, or AEC.
+
+    They differ by some 25 degrees at least (Ruifrok and Johnston's by 37): others nobody could tell apart.
+    """
+    while True:
+        hematoxylin = [chance.uniform(0.5, 0.82), chance.uniform(0.5, 0.72), chance.uniform(0.18, 0.5)]
+        chromogen = [chance.uniform(0.16, 0.42), chance.uniform(0.48, 0.66), chance.uniform(0.65, 0.9)]
+        if chance.random() < _AEC_SHARE:
+            chromogen = [chance.uniform(0.12, 0.3), chance.uniform(0.65, 0.75), chance.uniform(0.6, 0.72)]
+        colours = unit(np.array([hematoxylin, chromogen]))
+        if float(colours[0] @ colours[1]) <= _LARGEST_COSINE:
+            return colours
 
 
 def _light(side: int, chance: Chance) -> Floats:
