@@ -28,6 +28,12 @@ def train(
     ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Cores for the network.")] = 1,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that make crops.")] = 1,
+    device: Annotated[
+        str, typer.Option("--device", help="`auto` (all GPUs, else the processor) or PyTorch's name of one.")
+    ] = "auto",
+    mixed: Annotated[
+        bool | None, typer.Option("--mixed/--full", help="Half precision where it does no harm; on GPUs unless told.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Train what a recipe says (extra `train`)."""
@@ -43,7 +49,7 @@ def train(
     torch.set_num_threads(threads)
     with progress_bar("training") as report:
         task = read_task(recipe)
-        run = Run(task, out, minutes, workers, report)
+        run = Run(task, out, minutes, workers, report, device=device, mixed=mixed)
         best = run.fit()
     text = f"{run.progress.step} steps; the best weights are in {best}"
     document = {"steps": run.progress.step, "seconds": round(run.progress.seconds), "weights": str(best)}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Final
 
 import torch
@@ -15,6 +16,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
+from dicomsvc.ai.training import schedules
+from dicomsvc.ai.training.curve import draw_curve
+from dicomsvc.ai.training.devices import Place, choose
 from dicomsvc.ai.training.recipe import Schedule
 from dicomsvc.ai.training.task import Example, Task
 from dicomsvc.errors import BadRequest
@@ -22,7 +26,7 @@ from dicomsvc.errors import BadRequest
 CHECKPOINT: Final = "checkpoint.pt"
 BEST: Final = "best.pt"
 CURVE: Final = "curve.jsonl"
-_WARM_UP: Final = 0.05
+PICTURE: Final = "curve.png"
 _DECAY: Final = 0.99
 _LARGEST_GRADIENT: Final = 5.0
 
@@ -37,6 +41,8 @@ class Progress:
     seconds: float = 0.0
     best: float = math.inf
     without_gain: int = 0
+    drops: int = 0
+    """How often the schedule ``plateau`` lowered the rate."""
 
 
 @dataclass(slots=True, eq=False)
@@ -44,7 +50,7 @@ class Run:
     """A run whose files lie in ``folder``; one that was stopped goes on from its last checkpoint.
 
     With ``minutes`` the schedule ends by the clock where that is earlier than the recipe's steps; such a run cannot be
-    repeated to the same weights.
+    repeated to the same weights. ``device`` and ``mixed`` are those of `devices.choose`.
     """
 
     task: Task
@@ -53,6 +59,9 @@ class Run:
     workers: int = 1
     tell: Tell = lambda done, total, what: None
     progress: Progress = field(default_factory=Progress)
+    device: str = "auto"
+    mixed: bool | None = None
+    place: Place = field(init=False)
 
     def fit(self) -> Path:
         """Train to the end and return the file of the best weights by the validation pictures, else of the last.
@@ -60,8 +69,9 @@ class Run:
         Raises
         ------
         BadRequest
-            When the folder holds a run of another recipe, or the data cannot be read.
+            When the folder holds a run of another recipe, the data cannot be read, or the device is not there.
         """
+        self.place = choose(self.device, self.mixed)
         with _without_subnormals():
             return self._fit()
 
@@ -69,6 +79,7 @@ class Run:
         torch.manual_seed(self.task.recipe.seed)
         self.folder.mkdir(parents=True, exist_ok=True)
         network, average, optimizer = self._network()
+        answering = self.place.spread(network)
         self._resume(network, average, optimizer)
         batches = self._batches()
         pictures = self.task.validation()
@@ -78,11 +89,11 @@ class Run:
         for images, wanted in batches:
             if self._done() >= 1:
                 break
-            errors.append(self._step(network, optimizer, images, wanted))
+            errors.append(self._step(answering, optimizer, images, wanted))
             average.update_parameters(network)
             self.progress.step += 1
             self.progress.seconds = time.monotonic() - started
-            self.tell(self.progress.step, self.task.recipe.steps, f"loss {errors[-1]:.3f}")
+            self.tell(self.progress.step, self.task.recipe.steps, f"loss {errors[-1]:.3f}{self._left()}")
             if self._done() - last_look >= 1 / self.task.recipe.looks or self._done() >= 1:
                 last_look = self._done()
                 self._look(average, pictures, errors)
@@ -98,13 +109,14 @@ class Run:
         first = self.progress.step * recipe.batch
         examples = self.task.examples(first, max(0, recipe.steps * recipe.batch - first))
         ahead = 4 if self.workers else None
-        return DataLoader(examples, recipe.batch, num_workers=self.workers, prefetch_factor=ahead)
+        pinned = self.place.device.type == "cuda"
+        return DataLoader(examples, recipe.batch, num_workers=self.workers, prefetch_factor=ahead, pin_memory=pinned)
 
     def _network(self) -> tuple[nn.Module, AveragedModel, torch.optim.Optimizer]:
         network = self.task.network()
         if self.task.recipe.start is not None:
             _begin_with(network, self.task.recipe.start)
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(self.place.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(_DECAY), use_buffers=True)
         groups = self.task.groups(network)
         return network, average, torch.optim.AdamW(groups, lr=self.task.recipe.learning_rate, weight_decay=1e-4)
@@ -115,21 +127,24 @@ class Run:
         by_clock = 0.0 if self.minutes is None else self.progress.seconds / (60 * self.minutes)
         return min(1.0, max(by_steps, by_clock))
 
-    def _rate(self) -> float:
-        """Return the learning rate: a straight warm-up, then half a cosine down to a hundredth."""
+    def _left(self) -> str:
+        """Return how long the rest of the schedule takes at the speed so far."""
         done = self._done()
-        warm = min(1.0, (done + 1e-3) / _WARM_UP)
-        return self.task.recipe.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+        if done <= 0:
+            return ""
+        seconds = self.progress.seconds * (1 - done) / done
+        return f", {seconds / 60:.0f} min left" if seconds >= 90 else f", {seconds:.0f} s left"
 
     def _step(self, network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, wanted: Tensor) -> float:
+        recipe = self.task.recipe
+        rate = recipe.learning_rate * schedules.share(recipe.schedule, self._done(), self.progress.drops)
         for group in optimizer.param_groups:
-            group["lr"] = self._rate() * group["share"]
-        images = images.float().contiguous(memory_format=torch.channels_last)
-        error = self.task.loss(network(images), wanted)
-        optimizer.zero_grad(set_to_none=True)
-        error.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), _LARGEST_GRADIENT)
-        optimizer.step()
+            group["lr"] = rate * group["share"]
+        images = self.place.brought(images).float().contiguous(memory_format=torch.channels_last)
+        with self.place.precision():
+            answer = network(images)
+        error = self.task.loss(answer.float(), self.place.brought(wanted))
+        self.place.descend(error, network, optimizer, _LARGEST_GRADIENT)
         return error.item()
 
     def _look(self, average: AveragedModel, pictures: Sequence[Example], errors: Sequence[float]) -> None:
@@ -138,11 +153,14 @@ class Run:
         line = {"step": self.progress.step, "seconds": round(self.progress.seconds), "loss": _mean(errors)}
         with (self.folder / CURVE).open("a", encoding="utf-8") as file:
             file.write(json.dumps({**line, "validation": measured}) + "\n")
+        draw_curve(self.folder / CURVE, self.folder / PICTURE)
         if not pictures or measured < self.progress.best:
             self.progress.best, self.progress.without_gain = measured, 0
             _replace({"network": average.module.state_dict()}, self.folder / BEST)
         else:
             self.progress.without_gain += 1
+            if self.task.recipe.schedule == "plateau" and self.progress.without_gain % schedules.LOOKS_TO_DROP == 0:
+                self.progress.drops += 1
 
     def _save(self, network: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer) -> None:
         state = {
@@ -154,6 +172,8 @@ class Run:
             "seconds": self.progress.seconds,
             "best": self.progress.best,
             "without_gain": self.progress.without_gain,
+            "drops": self.progress.drops,
+            "scaler": self.place.state(),
         }
         _replace(state, self.folder / CHECKPOINT)
 
@@ -167,7 +187,9 @@ class Run:
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
-        self.progress = Progress(state["step"], state["seconds"], state["best"], state["without_gain"])
+        self.place.resume(state.get("scaler", {}))
+        known = {name: state[name] for name in ("step", "seconds", "best", "without_gain")}
+        self.progress = Progress(**known, drops=state.get("drops", 0))
 
 
 @contextmanager
@@ -183,9 +205,14 @@ def _without_subnormals() -> Iterator[None]:
 def validation_loss(task: Task, network: nn.Module, pictures: Sequence[Example]) -> float:
     """Return the mean loss over pictures, each by itself; 0 without any."""
     network.eval()
+    device = next(network.parameters()).device
     with torch.inference_mode():
-        found = [float(task.loss(network(image[None].float()), wanted[None])) for image, wanted in pictures]
-    return _mean(found)
+        return _mean(
+            [
+                float(task.loss(network(image[None].to(device).float()), wanted[None].to(device)))
+                for image, wanted in pictures
+            ]
+        )
 
 
 def _is_of(recipe: Schedule, written: str) -> bool:
@@ -197,13 +224,27 @@ def _is_of(recipe: Schedule, written: str) -> bool:
 
 
 def _begin_with(network: nn.Module, file: Path) -> None:
-    """Take the weights of another run that fit by name and shape."""
+    """Take the weights of a file that fit by name and shape.
+
+    The file is of another run, or holds weights alone, as torchvision's do: those may be of an encoder.
+    """
     if not file.is_file():
-        raise BadRequest(f"{file} does not exist; `start` names the best.pt of a run")
+        raise BadRequest(f"{file} does not exist; `start` names the best.pt of a run, or a file of weights")
+    try:
+        read: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        raise BadRequest(f"{file} is no file of weights that PyTorch wrote") from error
+    there = read.get("network", read) if isinstance(read, dict) else {}
     own = network.state_dict()
-    there: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)["network"]
-    own.update({name: value for name, value in there.items() if name in own and value.shape == own[name].shape})
-    network.load_state_dict(own)
+    named = {**{f"encoder.{name}": value for name, value in there.items()}, **there}
+    fit = {name: value for name, value in named.items() if name in own and _shape(value) == own[name].shape}
+    if not fit:
+        raise BadRequest(f"{file} has no weights that fit this network")
+    network.load_state_dict(own | fit)
+
+
+def _shape(value: Any) -> torch.Size | None:
+    return value.shape if isinstance(value, Tensor) else None
 
 
 def _replace(state: dict[str, Any], file: Path) -> None:

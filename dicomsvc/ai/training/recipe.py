@@ -5,6 +5,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
+from dicomsvc.ai.training.schedules import ScheduleName
 from dicomsvc.errors import BadRequest
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -57,6 +58,7 @@ class Schedule(Strict):
     batch: int = Field(default=12, ge=2, le=256)
     steps: int = Field(default=2000, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0, lt=1)
+    schedule: ScheduleName = "cosine"
     patience: int = Field(default=6, ge=1)
     looks: int = Field(default=20, ge=1, le=1000)
     """How often the validation pictures are looked at."""
