@@ -5,7 +5,20 @@ from typing import Annotated
 import typer
 
 from dicomsvc import __version__
-from dicomsvc.cli import analyze, doctor, granularity, infer, jobs, models, serve, settings, slides, store, train
+from dicomsvc.cli import (
+    agreement,
+    analyze,
+    doctor,
+    granularity,
+    infer,
+    jobs,
+    models,
+    serve,
+    settings,
+    slides,
+    store,
+    train,
+)
 from dicomsvc.cli.triton import triton
 from dicomsvc.errors import DicomsvcError
 
@@ -46,6 +59,7 @@ for _command in (
     train.train,
     train.evaluate,
     granularity.granularity,
+    agreement.agreement,
     settings.config,
     settings.token,
     doctor.doctor,

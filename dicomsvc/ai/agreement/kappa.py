@@ -41,19 +41,24 @@ class Agreement:
     units: int
 
 
-def percent_agreement(ratings: Ratings, groups: Groups | None = None, seed: int = 0) -> Agreement:
-    """Return the share of pairs of ratings of the same unit that are the same."""
-    return _with_interval(ratings, groups, _observed, seed)
+def percent_agreement(
+    ratings: Ratings, groups: Groups | None = None, often: Counts | None = None, seed: int = 0
+) -> Agreement:
+    """Return the share of pairs of ratings of the same unit that are the same; see `fleiss_kappa`."""
+    return _with_interval(ratings, groups, often, _observed, seed)
 
 
-def fleiss_kappa(ratings: Ratings, groups: Groups | None = None, seed: int = 0) -> Agreement:
+def fleiss_kappa(
+    ratings: Ratings, groups: Groups | None = None, often: Counts | None = None, seed: int = 0
+) -> Agreement:
     """Return Fleiss' kappa.
 
     Units with fewer than two ratings are left out. Where units have different numbers of ratings, each unit's
     agreement is that of its own pairs, and all ratings make the shares of the categories. ``groups`` ``(units,)``: for
     units that are not independent, as the pixels of one picture, the number of what is drawn anew instead of them.
+    ``often``: how many units have these ratings, 1 unless given.
     """
-    return _with_interval(ratings, groups, _fleiss, seed)
+    return _with_interval(ratings, groups, often, _fleiss, seed)
 
 
 def cohen_kappa(one: Ratings, other: Ratings, weights: Weights = Weights.NONE, seed: int = 0) -> Agreement:
@@ -84,7 +89,11 @@ def cohen_from_table(table: Counts, weights: Weights = Weights.NONE, seed: int =
         return _undefined()
     # To draw n units anew is to draw a table with the same shares.
     again = np.random.default_rng(seed).multinomial(units, table.ravel() / units, RESAMPLES)
-    return _interval(_cohen(table[np.newaxis], weights)[0], _cohen(again.reshape(-1, *table.shape).astype(np.float64), weights), units)
+    return _interval(
+        _cohen(table[np.newaxis], weights)[0],
+        _cohen(again.reshape(-1, *table.shape).astype(np.float64), weights),
+        units,
+    )
 
 
 def cohen_by_group(tables: Counts, weights: Weights = Weights.NONE, seed: int = 0) -> Agreement:
@@ -139,25 +148,30 @@ def _beyond_chance(observed: Counts, expected: Counts) -> Counts:
 
 
 def _with_interval(
-    ratings: Ratings, groups: Groups | None, measure: Callable[[Counts, Counts], Counts], seed: int
+    ratings: Ratings,
+    groups: Groups | None,
+    often: Counts | None,
+    measure: Callable[[Counts, Counts], Counts],
+    seed: int,
 ) -> Agreement:
     if ratings.ndim != 2 or ratings.shape[1] < 2:
         raise BadRequest("agreement is of at least two raters")
     enough = (ratings >= 0).sum(axis=1) >= 2
     counts = category_counts(ratings[enough])
-    units = len(counts)
-    if not units:
+    if not len(counts):
         return _undefined()
+    each = np.ones(len(counts)) if often is None else often[enough]
+    units = int(each.sum())
     # Units with the same counts are the same: a table of how often each kind occurs is as good, and much smaller.
     kinds, kind = np.unique(counts, axis=0, return_inverse=True)
-    often = np.bincount(kind.ravel(), minlength=len(kinds)).astype(np.float64)
+    total = np.bincount(kind.ravel(), each, len(kinds)).astype(np.float64)
     if groups is None:
-        again = np.random.default_rng(seed).multinomial(units, often / units, RESAMPLES).astype(np.float64)
+        again = np.random.default_rng(seed).multinomial(units, total / units, RESAMPLES).astype(np.float64)
     else:
         _, group = np.unique(groups[enough], return_inverse=True)
-        table = np.bincount(group * len(kinds) + kind.ravel(), minlength=(int(group.max()) + 1) * len(kinds))
+        table = np.bincount(group * len(kinds) + kind.ravel(), each, (int(group.max()) + 1) * len(kinds))
         again = _times_drawn(int(group.max()) + 1, seed) @ table.reshape(-1, len(kinds))
-    return _interval(measure(kinds, often[np.newaxis])[0], measure(kinds, again), units)
+    return _interval(measure(kinds, total[np.newaxis])[0], measure(kinds, again), units)
 
 
 def _times_drawn(groups: int, seed: int) -> Counts:

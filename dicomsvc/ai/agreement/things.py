@@ -4,11 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from dicomsvc.ai.decoding.outlines import outlines
+from dicomsvc.ai.training.data.marks import Mark, Role
+from dicomsvc.ai.training.data.painting import box_in, painted
 from dicomsvc.errors import TooLarge
 
 Mask = npt.NDArray[np.bool_]
@@ -57,49 +59,44 @@ def things_of(labels: npt.NDArray[np.integer[Any]], classes: npt.NDArray[np.inte
     return found
 
 
-Polygon = tuple[npt.NDArray[np.float64], str]
-"""Corners ``(n, 2)`` as (x, y), where whole numbers are pixel corners, and a class."""
+def things_of_marks(drawings: Sequence[Sequence[Mark]]) -> tuple[list[list[Thing]], float]:
+    """Return outlines of several annotators as pixels, and the side of such a pixel in slide pixels.
 
-
-def things_of_polygons(drawings: Sequence[Sequence[Polygon]]) -> tuple[list[list[Thing]], float]:
-    """Return polygons of several annotators as pixels, and the side of such a pixel in the polygons' units.
-
-    Pixels are 1 unit, or larger where the largest polygon would have more than 2,048 of them along a side.
+    Pixels are slide pixels, or larger where the largest outline would have more than 2,048 of them along a side. An
+    outline that covers half of no pixel has the one in its middle. Regions of interest and what is marked to be ignored
+    are no things.
 
     Raises
     ------
     TooLarge
         When they would be too many pixels all the same.
     """
-    spans = [np.ptp(points, axis=0).max() for drawing in drawings for points, _ in drawing if len(points)]
+    chosen = [[mark for mark in drawing if mark.role is Role.THING] for drawing in drawings]
+    spans = [max(right - left, bottom - top) for each in chosen for left, top, right, bottom in (m.box for m in each)]
     pixel = max(1.0, max(spans, default=1.0) / _FINEST_SIDE)
-    total = 0
+    scale = (1 / pixel, 1 / pixel)
+    areas = [box_in(mark, scale) for drawing in chosen for mark in drawing]
+    if sum(area.width * area.height for area in areas) > MOST_PIXELS:
+        raise TooLarge("the annotations are too large to be compared at once; choose some of their classes")
     things: list[list[Thing]] = []
-    for drawing in drawings:
+    for drawing in chosen:
         things.append([])
-        for points, label in drawing:
-            thing = _filled(points / pixel, label)
-            if thing is not None:
-                total += thing.mask.size
-                things[-1].append(thing)
-            if total > MOST_PIXELS:
-                raise TooLarge("the annotations are too large to be compared at once; choose a class or a region")
+        for mark in drawing:
+            area = box_in(mark, scale)
+            _, mask = painted(mark, scale, area)
+            if not mask.any():
+                mask = np.zeros((max(1, area.height), max(1, area.width)), np.bool_)
+                mask[area.height // 2, area.width // 2] = True
+            things[-1].append(Thing(area.y, area.x, mask, mark.label))
     return things, pixel
 
 
-def _filled(points: npt.NDArray[np.float64], label: str) -> Thing | None:
-    """Return a polygon as the pixels whose centre is inside, at least one; None for fewer than three corners."""
-    if len(points) < 3 or not np.isfinite(points).all():
-        return None
-    first = np.floor(points.min(axis=0)).astype(int)
-    columns, rows = np.maximum(np.ceil(points.max(axis=0)).astype(int) - first, 1)
-    picture = np.zeros((rows, columns), np.uint8)
-    # OpenCV's places are pixel centres, and it fills what its outline touches: half a pixel less is about the centres.
-    inner = np.rint((points - first - 0.5) * 256).astype(np.int32)
-    cv2.fillPoly(picture, [inner], 1, cv2.LINE_8, 8)
-    if not picture.any():
-        picture[rows // 2, columns // 2] = 1
-    return Thing(int(first[1]), int(first[0]), picture.astype(np.bool_), label)
+def outline_of(thing: Thing) -> npt.NDArray[np.float64]:
+    """Return the outline of a thing's largest part, without its holes, ``(n, 2)`` as (x, y) of pixel corners."""
+    rows, columns = thing.mask.shape
+    found = next(outlines(thing.mask.astype(np.int32), [(slice(0, rows), slice(0, columns))], [1], 0.0))
+    points: npt.NDArray[np.float64] = found.points.astype(np.float64) + np.array([thing.column, thing.row])
+    return points
 
 
 def overlaps(one: Drawing, other: Drawing) -> Iterator[tuple[int, int, float]]:

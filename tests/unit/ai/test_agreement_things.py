@@ -5,7 +5,8 @@ import pytest
 
 from dicomsvc.ai.agreement.consensus import UNDECIDED, consensus_things, majority, majority_mask, vote
 from dicomsvc.ai.agreement.kappa import NONE
-from dicomsvc.ai.agreement.things import Thing, groups, overlaps, things_of, things_of_polygons
+from dicomsvc.ai.agreement.things import Thing, groups, overlaps, things_of, things_of_marks
+from dicomsvc.ai.training.data.marks import make_mark
 from dicomsvc.errors import BadRequest, TooLarge
 
 
@@ -72,18 +73,28 @@ def test_three_drawings_without_a_common_majority_pixel_still_make_a_thing():
     assert [thing.area for thing in kept] == [1]
 
 
-def test_polygons_become_the_pixels_whose_centre_is_inside():
+def mark(points, label="x"):
+    made = make_mark(label, None, [np.array(points, float)])
+    assert made is not None
+    return made
+
+
+def test_outlines_become_the_pixels_that_they_cover_by_half():
     corners = np.array([[2.0, 1], [6, 1], [6, 4], [2, 4]])
-    (things,), pixel = things_of_polygons([[(corners, "x"), (corners[:2], "line")]])
+    (things,), pixel = things_of_marks([[mark(corners), mark(corners + 0.4, "Region*")]])
     assert pixel == 1
-    assert [(each.row, each.column, each.label) for each in things] == [(1, 2, "x")]
-    assert things[0].area == 12
-    (large,), pixel = things_of_polygons([[(corners * 4096, "x")]])
+    assert [(each.row, each.column, each.label, each.area) for each in things] == [(1, 2, "x", 12)]
+    (large,), pixel = things_of_marks([[mark(corners * 4096)]])
     assert pixel == 8
     assert large[0].area == pytest.approx(4 * 3 * (4096 / 8) ** 2, rel=0.01)
 
 
+def test_an_outline_of_less_than_a_pixel_is_still_a_thing():
+    (things,), _ = things_of_marks([[mark([[2.1, 3.1], [2.3, 3.1], [2.2, 3.3]])]])
+    assert [(each.row, each.column, each.area) for each in things] == [(3, 2, 1)]
+
+
 def test_more_outlines_than_memory_holds_are_refused():
-    corners = np.array([[0.0, 0], [2000, 0], [2000, 2000], [0, 2000]])
+    corners = [[0.0, 0], [2000, 0], [2000, 2000], [0, 2000]]
     with pytest.raises(TooLarge, match="too large"):
-        things_of_polygons([[(corners, "x")] * 200])
+        things_of_marks([[mark(corners)] * 200])
