@@ -50,11 +50,13 @@ def analyse_picture(
     threads: int = 2,
     patience_seconds: float = 60,
     channels: bool = False,
+    around: Callable[[Decoder, float, TilePlan], Decoder] = lambda decode, mpp, plan: decode,
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> PictureFindings:
     """Run a model over a picture ``(rows, columns, 3)`` of ``mpp`` micrometres a pixel.
 
-    With ``channels`` the named channels that a model for things has beside them are kept.
+    With ``channels`` the named channels that a model for things has beside them are kept. ``around`` may put a decoder
+    around the model's, given the plane's resolution and the plan (`dicomsvc.ai.clicks.redrawing`).
 
     ``tell`` gets the number of finished tiles and of all; it may raise to stop. A model server that stays away for
     longer than ``patience_seconds`` ends it.
@@ -73,7 +75,9 @@ def analyse_picture(
     grid = make_grid(columns, rows, (mpp, mpp), spec.mpp)
     plane = to_plane(picture, grid)
     source = _source(manifest, plane)
-    decode = InsideDecoder(decoder(manifest, channels=channels, mpp=mpp * float(grid.step[0])), manifest, plan)
+    real_mpp = mpp * float(grid.step[0])
+    inner = around(decoder(manifest, channels=channels, mpp=real_mpp), real_mpp, plan)
+    decode = InsideDecoder(inner, manifest, plan)
     patience = _Patience(patience_seconds, lambda done: tell(done, plan.tiles))
     loop = TileLoop(manifest, backend, source, decode, threads=threads, tell=patience.hear)
     chunks = list(loop.findings(plan, plan.chunks))

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -129,10 +130,12 @@ class TileLoop:
             images.append(self._source.read(tile.context))
             tensors.append(self._source.prepare(images[-1]))
         outputs = self._retried(lambda: self._infer(np.stack(tensors)))
-        return [
-            self._decoder.decode({name: tensor[at] for name, tensor in outputs.items()}, images[at], tile, plan.scale)
-            for at, tile in enumerate(tiles)
-        ]
+        found = []
+        for at, tile in enumerate(tiles):
+            of_tile = {name: tensor[at] for name, tensor in outputs.items()}
+            # A decoder may ask a second model.
+            found.append(self._retried(partial(self._decoder.decode, of_tile, images[at], tile, plan.scale)))
+        return found
 
     def _batches(self, chunk: Chunk) -> Iterator[Sequence[Tile]]:
         for at in range(0, len(chunk.tiles), self._batch):

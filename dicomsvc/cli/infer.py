@@ -30,6 +30,7 @@ class _Task:
     description: str
     mpp: float
     pictures: Path | None
+    drawing: "Manifest | None" = None
 
 
 def infer(
@@ -39,6 +40,9 @@ def infer(
     out: Annotated[str, typer.Option("--out", help="JSON lines, one an image; - is standard output.")],
     pictures: Annotated[
         Path | None, typer.Option("--pictures", help="Folder for class maps and made images, as PNG; one a channel.")
+    ] = None,
+    outlines: Annotated[
+        str | None, typer.Option("--outlines", metavar="MODEL", help="Model of clicks that draws each thing's outline.")
     ] = None,
     in_process: Annotated[
         bool, typer.Option("--in-process", help="Run the model in this process by ONNX Runtime, without Triton.")
@@ -55,11 +59,13 @@ def infer(
     settings = settings_for(data, triton={"in_process": in_process or None})
     catalogue = Catalogue(settings)
     manifest = catalogue.find(model)
-    found = catalogue.get(parse_reference(model)[0])
+    drawing = None if outlines is None else catalogue.find(outlines)
+    _check(manifest, drawing)
+    found = [catalogue.get(parse_reference(each)[0]) for each in (model, outlines) if each is not None]
     failed: list[dict[str, str]] = []
-    with _output(out) as lines, progress_bar("looking") as report, backend_for(settings, found) as backend:
+    with _output(out) as lines, progress_bar("looking") as report, backend_for(settings, *found) as backend:
         backend.load(manifest.name)
-        task = _Task(manifest, backend, backend.description, mpp, pictures)
+        task = _Task(manifest, backend, backend.description, mpp, pictures, drawing)
         for image, answer in zip(images, _answers(task, images, report), strict=True):
             if isinstance(answer, DicomsvcError):
                 failed.append({"image": str(image), "error": str(answer)})
@@ -72,6 +78,20 @@ def infer(
         emit({"images": len(images), "failed": failed, "out": out}, summary, as_json=as_json)
     if failed:
         raise typer.Exit(1)
+
+
+def _check(manifest: "Manifest", drawing: "Manifest | None") -> None:
+    """Refuse a model that looks at no whole picture, and a pair that does not go together."""
+    from dicomsvc.ai.catalogue.manifest import OutputKind
+    from dicomsvc.ai.clicks.redrawing import check_pair
+
+    if manifest.output.kind is OutputKind.CLICKS:
+        raise BadRequest(
+            f"{manifest.name} answers clicks: `dicomsvc click IMAGE --points X,Y`; "
+            f"for all things of a picture name a model that finds them, with --outlines {manifest.name}"
+        )
+    if drawing is not None:
+        check_pair(manifest, drawing)
 
 
 def _answers(task: _Task, images: list[Path], report: Report) -> Iterator[dict[str, Any] | DicomsvcError]:
@@ -91,12 +111,16 @@ def _answers(task: _Task, images: list[Path], report: Report) -> Iterator[dict[s
 
 
 def _answer(task: _Task, image: Path) -> dict[str, Any]:
+    from dicomsvc.ai.clicks.redrawing import redrawn_by
     from dicomsvc.ai.images import analyse_picture, channel_pictures, class_picture, describe
     from dicomsvc.ai.pictures import read_picture
 
     manifest = task.manifest
     wanted = task.pictures is not None
-    found = analyse_picture(read_picture(image), task.mpp, manifest, task.backend, channels=wanted)
+    more: dict[str, Any] = {"channels": wanted}
+    if task.drawing is not None:
+        more["around"] = redrawn_by(task.drawing, task.backend)
+    found = analyse_picture(read_picture(image), task.mpp, manifest, task.backend, **more)
     if task.pictures is not None:
         shown = class_picture(found)
         if shown is not None:
@@ -109,6 +133,7 @@ def _answer(task: _Task, image: Path) -> dict[str, Any]:
         "version": manifest.version,
         "weights_sha256": manifest.weights_sha256,
         "backend": task.description,
+        **({} if task.drawing is None else {"outlines": f"{task.drawing.name} {task.drawing.version}"}),
         **describe(found, manifest),
     }
 

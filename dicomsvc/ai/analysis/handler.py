@@ -4,6 +4,8 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -11,15 +13,20 @@ import psutil
 
 import dicomsvc
 from dicomsvc.ai.analysis.checkpoint import Checkpoint, sweep_checkpoints
+from dicomsvc.ai.analysis.marker_scores import assessed, marked
 from dicomsvc.ai.analysis.preparation import Preparation, prepare
 from dicomsvc.ai.analysis.request import read_request
 from dicomsvc.ai.analysis.results import Findings, ResultWriter
 from dicomsvc.ai.analysis.strips import RasterStrips
 from dicomsvc.ai.analysis.subject import open_subject
-from dicomsvc.ai.analysis.submission import chosen_version
+from dicomsvc.ai.analysis.submission import checked_options, chosen_version
 from dicomsvc.ai.analysis.summary import Area, Summary, counted, map_numbers, measured
+from dicomsvc.ai.catalogue.manifest import Manifest
 from dicomsvc.ai.catalogue.repository import Catalogue
-from dicomsvc.ai.decoding import decoder, join_instances
+from dicomsvc.ai.clicks.redrawing import Redrawing
+from dicomsvc.ai.decoding import Decoder, decoder, join_instances
+from dicomsvc.ai.findings import Instances
+from dicomsvc.ai.ihc.assessment import Assessment
 from dicomsvc.ai.inference import Backend, open_backend
 from dicomsvc.ai.loop import TileLoop
 from dicomsvc.errors import Conflict, ModelFailure, UnfitSlide
@@ -53,10 +60,13 @@ def analyze(work: Work) -> Mapping[str, Any]:
     request = read_request(work.inputs)
     catalogue = Catalogue(settings)
     manifest = chosen_version(catalogue, request)
+    # Another system's step asks without having been checked.
+    outlines = checked_options(catalogue, manifest, request.options).outlines
+    drawing = None if outlines is None else catalogue.find(outlines)
     repository = catalogue.stage() if settings.triton.in_process else None
     work.report(Progress(0, 0, "looking for tissue"))
     subject = open_subject(work.store, request.study_instance_uid, request.series_instance_uid)
-    preparation = prepare(request, manifest, subject, checkpoint)
+    preparation = prepare(request, manifest, subject, checkpoint, drawing)
     with closing(open_backend(settings, repository)) as backend:
         outputs = _Analysis(work, catalogue, preparation, backend).run()
     checkpoint.conclude(outputs)
@@ -102,19 +112,17 @@ class _Analysis:
             f"{manifest.input.mpp:g} um, in {len(plan.chunks)} chunks"
             + (f", {len(plan.chunks) - len(left)} of them done before" if self._kept else "")
         )
-        real_mpp = float(np.sqrt(np.prod(self._preparation.plane.mpp)))
-        options = self._preparation.request.options
-        channels = options.channels or "SM" in manifest.objects
         loop = TileLoop(
             manifest,
             self._backend,
             self._preparation.source,
-            decoder(manifest, probability=options.probability, channels=channels, mpp=real_mpp),
+            self._decoder(),
             threads=min(2 * len(os.sched_getaffinity(0)), _MOST_THREADS),
             tell=self._tell,
         )
         try:
-            loop.patiently(lambda: self._backend.load(manifest.name))
+            for model in self._models:
+                loop.patiently(partial(self._backend.load, model.name))
             with closing(loop.findings(plan, left)) as chunks:
                 for findings in chunks:
                     self._checkpoint.keep(findings)
@@ -124,12 +132,25 @@ class _Analysis:
             raise
         self._require_model()
 
+    @property
+    def _models(self) -> tuple[Manifest, ...]:
+        drawing = self._preparation.drawing
+        return (self._preparation.manifest,) if drawing is None else (self._preparation.manifest, drawing)
+
+    def _decoder(self) -> Decoder:
+        preparation = self._preparation
+        manifest, options, drawing = preparation.manifest, preparation.request.options, preparation.drawing
+        real_mpp = float(np.sqrt(np.prod(preparation.plane.mpp)))
+        channels = options.channels or "SM" in manifest.objects
+        found = decoder(manifest, probability=options.probability, channels=channels, mpp=real_mpp)
+        return found if drawing is None else Redrawing(found, drawing, self._backend, real_mpp, preparation.plan)
+
     def _require_model(self) -> None:
-        """Raise an error when the model was disabled, removed or replaced meanwhile."""
-        manifest = self._preparation.manifest
-        now = self._catalogue.find(manifest.name, manifest.number)
-        if now.weights_sha256 != manifest.weights_sha256:
-            raise Conflict(f"model {manifest.name}:{manifest.number} was replaced while this ran; ask for it again")
+        """Raise an error when a model was disabled, removed or replaced meanwhile."""
+        for manifest in self._models:
+            now = self._catalogue.find(manifest.name, manifest.number)
+            if now.weights_sha256 != manifest.weights_sha256:
+                raise Conflict(f"model {manifest.name}:{manifest.number} was replaced while this ran; ask for it again")
 
     def _tell(self, done: int, trouble: str) -> None:
         if trouble:
@@ -152,6 +173,7 @@ class _Analysis:
         instances = None
         if first.instances is not None:
             instances = join_instances(load(chunk.number) for chunk in plan.chunks)
+            instances = marked(instances, self._preparation.manifest, self._preparation.request.options.marker)
         rasters = {name: RasterStrips(name, plan, load, _BACKGROUNDS.get(name, 0)) for name in first.rasters}
         return Findings(instances, rasters)
 
@@ -159,7 +181,8 @@ class _Analysis:
         classes = len(self._preparation.manifest.classes)
         areas = self._areas()
         if findings.instances is not None:
-            return counted(findings.instances, areas, classes)
+            found = counted(findings.instances, areas, classes)
+            return replace(found, scores=self._scores(findings.instances, areas))
         if "class_map" in findings.rasters:
             raster = findings.rasters["class_map"]
             counts = {area.label: raster.counts(classes, area.place) for area in areas}
@@ -169,6 +192,24 @@ class _Analysis:
         if "map" in findings.rasters:
             return map_numbers(findings.rasters["map"], areas)
         return Summary(tuple(areas))
+
+    def _scores(self, instances: Instances, areas: list[Area]) -> tuple[tuple[Area, Assessment], ...]:
+        """Return the score of each area, where the model gives scores."""
+        preparation = self._preparation
+        found = [
+            (
+                area,
+                assessed(
+                    instances,
+                    preparation.manifest,
+                    preparation.request.options.marker,
+                    preparation.numbers,
+                    None if area.place is None else area.holds(instances.centroids),
+                ),
+            )
+            for area in areas
+        ]
+        return tuple((area, each) for area, each in found if each is not None)
 
     @property
     def _plane_mm2(self) -> float:
@@ -206,6 +247,10 @@ class _Analysis:
         }
         if request.regions:
             parameters["regions"] = len(request.regions)
+        drawing = self._preparation.drawing
+        if drawing is not None:
+            parameters["outlines"] = f"{drawing.name} {drawing.version}"
+            parameters["outlines.weights_sha256"] = drawing.weights_sha256
         return Provenance(
             algorithm=Algorithm(
                 name=manifest.title,
@@ -237,6 +282,11 @@ class _Analysis:
             "weights_sha256": manifest.weights_sha256,
             "backend": self._backend.description,
             "numbers": summary.document(manifest),
+            **(
+                {"scores": [{"area": area.label, **each.document()} for area, each in summary.scores]}
+                if summary.scores
+                else {}
+            ),
             "tiles": plan.tiles,
             "megapixels": round(plan.tiles * (plan.tile_size - 2 * plan.overlap) ** 2 / 1e6, 1),
             "seconds": round(seconds, 1),

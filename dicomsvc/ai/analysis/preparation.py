@@ -10,9 +10,11 @@ import numpy.typing as npt
 
 import dicomsvc
 from dicomsvc.ai.analysis.checkpoint import Checkpoint
+from dicomsvc.ai.analysis.marker_scores import check_colours, colour_numbers
 from dicomsvc.ai.analysis.request import AnalysisRequest
 from dicomsvc.ai.analysis.subject import Subject
 from dicomsvc.ai.catalogue.manifest import InputSpec, Manifest, Stain
+from dicomsvc.ai.ihc.assessment import gives_scores
 from dicomsvc.ai.inference.backend import Tensor
 from dicomsvc.ai.loop import TileSource
 from dicomsvc.ai.statistics import compute
@@ -31,7 +33,10 @@ _CHUNK_PIXELS: Final = 3072
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Preparation:
-    """``created`` and ``numbers`` (statistics, fitted steps) are the same in every attempt."""
+    """``created`` and ``numbers`` (statistics, fitted steps) are the same in every attempt.
+
+    ``drawing`` is the model that draws the outlines, where that is another one.
+    """
 
     request: AnalysisRequest
     manifest: Manifest
@@ -43,9 +48,16 @@ class Preparation:
     numbers: Mapping[str, Any]
     source: TileSource
     checkpoint: Checkpoint
+    drawing: Manifest | None = None
 
 
-def prepare(request: AnalysisRequest, manifest: Manifest, subject: Subject, checkpoint: Checkpoint) -> Preparation:
+def prepare(
+    request: AnalysisRequest,
+    manifest: Manifest,
+    subject: Subject,
+    checkpoint: Checkpoint,
+    drawing: Manifest | None = None,
+) -> Preparation:
     """Settle an analysis; what an earlier attempt settled stays.
 
     Raises
@@ -71,11 +83,13 @@ def prepare(request: AnalysisRequest, manifest: Manifest, subject: Subject, chec
         "manifest": manifest.version,
         "software": dicomsvc.__version__,
         "plan": plan.digest(),
+        "drawing": None if drawing is None else [drawing.version, drawing.weights_sha256],
     }
-    numbers = checkpoint.agree(key, lambda: _numbers(spec, plane, found))
+    numbers = checkpoint.agree(key, lambda: _numbers(manifest, plane, found))
+    check_colours(manifest, numbers)
     created = datetime.fromisoformat(numbers["created"])
     source = TileSource(plane.read, _preparer(spec, numbers["steps"]), numbers["statistics"])
-    return Preparation(request, manifest, subject, plane, plan, tissue, created, numbers, source, checkpoint)
+    return Preparation(request, manifest, subject, plane, plan, tissue, created, numbers, source, checkpoint, drawing)
 
 
 def _plan(request: AnalysisRequest, manifest: Manifest, subject: Subject, tissue: TissueMask | None) -> TilePlan:
@@ -102,16 +116,19 @@ def _plan(request: AnalysisRequest, manifest: Manifest, subject: Subject, tissue
     return plan
 
 
-def _numbers(spec: InputSpec, plane: Plane, tissue: TissueMask) -> dict[str, Any]:
+def _numbers(manifest: Manifest, plane: Plane, tissue: TissueMask) -> dict[str, Any]:
+    spec = manifest.input
     sample = np.empty((0, len(spec.channels)), np.uint8)
-    if spec.steps or spec.statistics:
+    if spec.steps or spec.statistics or gives_scores(manifest):
         sample = sample_tissue(plane, tissue, _SAMPLES)
+    colours = colour_numbers(manifest, sample)
     steps = fit_steps([(step.name, step.settings) for step in spec.steps], sample)
     if steps:
         sample = apply_steps(sample[None], steps)[0]
     return {
         "created": datetime.now(UTC).isoformat(),
         "steps": steps,
+        **colours,
         "statistics": compute(spec.statistics, sample),
     }
 

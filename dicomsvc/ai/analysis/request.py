@@ -45,8 +45,12 @@ class Options(BaseModel):
     """A LABELMAP segmentation, in a series of its own."""
     probability: bool = False
     """The probability as a FRACTIONAL segmentation."""
+    marker: str | None = Field(None, max_length=32)
+    """Which marker an IHC model's cells are scored for, e.g. ``ki67`` (`dicomsvc.ai.ihc.presets`)."""
     channels: bool = False
     """The channels that a model for things has beside them, as a derived image."""
+    outlines: str | None = Field(None, max_length=80)
+    """A model that answers clicks (``nuclick``), which draws the outline of each thing that ``model`` finds."""
 
 
 class AnalysisRequest(BaseModel):

@@ -5,9 +5,11 @@ from typing import Final
 
 from pydicom.uid import VLWholeSlideMicroscopyImageStorage
 
+from dicomsvc.ai.analysis.marker_scores import check_marker
 from dicomsvc.ai.analysis.request import AnalysisRequest, Options, Region
-from dicomsvc.ai.catalogue.manifest import Manifest
+from dicomsvc.ai.catalogue.manifest import Manifest, OutputKind
 from dicomsvc.ai.catalogue.repository import Catalogue, parse_reference
+from dicomsvc.ai.clicks.redrawing import check_pair
 from dicomsvc.dicom.json import metadata_dataset
 from dicomsvc.errors import BadRequest, Conflict, NotFound
 from dicomsvc.jobs import Jobs, Priority, WorkItem
@@ -76,6 +78,7 @@ def submit(
         When another analysis was asked for under this key.
     """
     manifest = catalogue.find(wish.model)
+    options = checked_options(catalogue, manifest, wish.options)
     if series_instance_uid is None:
         series = slide_series(store, study_instance_uid)
         if len(series) > 1:
@@ -90,7 +93,7 @@ def submit(
         number=manifest.number,
         version=manifest.version,
         regions=wish.regions,
-        options=wish.options,
+        options=options,
     )
     inputs, priority = request.inputs(), Priority(wish.priority)
     item = Jobs(store.engine).create(KIND, inputs, requested_by, priority=priority, key=key)
@@ -99,6 +102,30 @@ def submit(
     if any(item.inputs.get(name) != inputs.get(name) for name in {*item.inputs, *inputs}.difference(open_)):
         raise Conflict(f"this idempotency key is that of another analysis, {item.uid}; take a new one for a new wish")
     return item
+
+
+def checked_options(catalogue: Catalogue, manifest: Manifest, options: Options) -> Options:
+    """Return the options with the version of the model that draws outlines.
+
+    Raises
+    ------
+    BadRequest
+        When the model cannot look at a whole slide, the models do not go together, or the marker is not known or not
+        for this model.
+    NotFound, Conflict, InvalidModel
+        When the model that draws outlines is not there, or cannot be used.
+    """
+    if manifest.output.kind is OutputKind.CLICKS:
+        raise BadRequest(
+            f"{manifest.name} answers clicks: send them to /api/slides/SERIES/clicks, or use `dicomsvc click`; "
+            f'a whole slide is analysed by a model that finds things, with the option outlines = "{manifest.name}"'
+        )
+    check_marker(manifest, options.marker)
+    if options.outlines is None:
+        return options
+    drawing = catalogue.find(options.outlines)
+    check_pair(manifest, drawing)
+    return options.model_copy(update={"outlines": f"{drawing.name}:{drawing.number}"})
 
 
 def chosen_version(catalogue: Catalogue, request: AnalysisRequest) -> Manifest:

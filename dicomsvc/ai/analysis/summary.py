@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dicomsvc.ai.analysis.marker_scores import score_group
 from dicomsvc.ai.analysis.strips import RasterStrips
 from dicomsvc.ai.catalogue.manifest import Manifest
 from dicomsvc.ai.findings import Instances
+from dicomsvc.ai.ihc.assessment import Assessment
 from dicomsvc.objects.codes import MAXIMUM, MEAN, MINIMUM, STANDARD_DEVIATION
 from dicomsvc.objects.common import derived_uid
 from dicomsvc.objects.provenance import FindingClass
@@ -53,11 +55,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Summary:
-    """All numbers of an analysis. ``bounds``: least and greatest value of a map."""
+    """All numbers of an analysis. ``bounds``: least and greatest value of a map; ``scores``: of an IHC model."""
 
     areas: tuple[Area, ...]
     rows: tuple[Row, ...] = ()
     bounds: tuple[float, float] = (0.0, 1.0)
+    scores: tuple[tuple[Area, Assessment], ...] = ()
 
     def document(self, manifest: Manifest) -> list[dict[str, object]]:
         """Return the numbers as JSON, for a work item's outputs."""
@@ -68,7 +71,7 @@ class Summary:
 
     def words(self, manifest: Manifest) -> str:
         """Return the numbers of the first area in a line."""
-        parts = []
+        parts = [each.words() for area, each in self.scores if area is self.areas[0]]
         for row in self.rows:
             if row.area is self.areas[0]:
                 values = {each.name: each.value for each in row.measurements if each.statistic is None}
@@ -173,6 +176,7 @@ def report_content(
                 else "",
             )
         )
+    groups += [score_group(area.label, area.outline, each) for area, each in summary.scores]
     shown = {"SEG", "ANN"} if summary.rows else set()
     # A label map shows what the segmentation does, and readers that do not know its class refuse the whole report.
     others = tuple(reference for kind, reference in references.items() if kind not in (*shown, "LABELMAP"))

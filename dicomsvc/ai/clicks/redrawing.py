@@ -4,7 +4,7 @@ This is the automatic annotation of the NuClick and W-Net papers: a decoder arou
 tiles, stitching, checkpoints and results stay as they are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,14 +18,14 @@ from dicomsvc.ai.decoding import Decoder, TileFindings
 from dicomsvc.ai.findings import Instances
 from dicomsvc.ai.inference.backend import Backend
 from dicomsvc.errors import BadRequest
-from dicomsvc.wsi.plan import Tile
+from dicomsvc.wsi.plan import Rectangle, Tile, TilePlan
 
 _SAME_MPP = 0.01
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Redrawing:
-    """Decodes by ``inner``, then has ``manifest``'s model draw each thing again; ``mpp`` is that of the plane.
+    """Decodes by ``inner``, then has ``manifest``'s model draw each thing again; ``mpp`` is that of the plan's plane.
 
     A thing that the click model does not see keeps the outline that it had.
     """
@@ -34,6 +34,7 @@ class Redrawing:
     manifest: Manifest
     backend: Backend
     mpp: float
+    plan: TilePlan
 
     def decode(
         self, outputs: Mapping[str, Any], image: npt.NDArray[Any], tile: Tile, scale: tuple[float, float]
@@ -42,9 +43,18 @@ class Redrawing:
         found = findings.instances
         if found is None or not len(found):
             return findings
-        ground = ground_of_pixels(image, self.mpp, scale, (tile.context.x, tile.context.y))
+        context = tile.context
+        seen = context.overlap(Rectangle(0, 0, self.plan.columns, self.plan.rows))
+        left, top = seen.x - context.x, seen.y - context.y
+        pixels = image[top : top + seen.height, left : left + seen.width]
+        ground = ground_of_pixels(pixels, self.mpp, scale, (seen.x, seen.y))
         drawn, fresh = Clicker(self.manifest, self.backend, ground).redraw(found.centroids.astype(np.float64))
         return replace(findings, instances=_exchanged(found, drawn, fresh))
+
+
+def redrawn_by(manifest: Manifest, backend: Backend) -> Callable[[Decoder, float, TilePlan], Decoder]:
+    """Return what puts the model around another one's decoder, as `dicomsvc.ai.images.analyse_picture` takes it."""
+    return lambda inner, mpp, plan: Redrawing(inner, manifest, backend, mpp, plan)
 
 
 def check_pair(finding: Manifest, drawing: Manifest) -> None:
