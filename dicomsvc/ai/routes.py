@@ -10,6 +10,7 @@ from dicomsvc.ai.analysis_routes import analysis_routes
 from dicomsvc.ai.catalogue.repository import Catalogue
 from dicomsvc.ai.deepliif.routes import FormFiles, deepliif_routes
 from dicomsvc.ai.ihc.engine import Engine
+from dicomsvc.ai.ihc.regions.routes import region_routes
 from dicomsvc.ai.model_routes import model_routes
 from dicomsvc.store import Store
 
@@ -19,7 +20,10 @@ __all__ = ["analysis_routes", "ihc_routes", "model_routes", "performable_work"]
 def ihc_routes(store: Store, form_files: FormFiles) -> list[APIRouter]:
     """Return the routes that score immunohistochemistry; ``form_files`` receives a form's files."""
     engine = Engine(store.settings)
-    return [deepliif_routes(engine, form_files, store.layout.root / "ihc")]
+    return [
+        deepliif_routes(engine, form_files, store.layout.root / "ihc"),
+        region_routes(store, engine, form_files),
+    ]
 
 
 def performable_work(store: Store) -> Callable[[str, str], tuple[str, dict[str, str]] | None]:

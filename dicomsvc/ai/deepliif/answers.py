@@ -2,38 +2,54 @@
 
 import base64
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from dicomsvc.ai.catalogue.manifest import Manifest
 from dicomsvc.ai.deepliif.parameters import Wish
-from dicomsvc.ai.ihc.cells import make_table
+from dicomsvc.ai.ihc.assessment import is_fallback
+from dicomsvc.ai.ihc.cells import Answer as CellAnswer
+from dicomsvc.ai.ihc.cells import CellTable, make_table
+from dicomsvc.ai.ihc.checking import cell_warnings, check_picture
 from dicomsvc.ai.ihc.drawing import draw, grey, hematoxylin_picture, png
-from dicomsvc.ai.ihc.engine import FALLBACK, Engine, Stop
+from dicomsvc.ai.ihc.engine import Engine, Stop
 from dicomsvc.ai.ihc.maps import MAX_PICTURE_PIXELS, Maps, map_picture
 from dicomsvc.ai.ihc.postprocess import Plane, SegPlanes, find_territories
+from dicomsvc.ai.ihc.presets import DEFAULT, preset_named
 from dicomsvc.ai.pictures import Picture, read_picture
 from dicomsvc.errors import BadRequest, NotParseable, TooLarge
 
-Answer = dict[str, Any]
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Processed:
+    table: CellTable
+    answer: CellAnswer
+    images: dict[str, Picture]
 
 
 def infer(engine: Engine, path: Path, wish: Wish, model: str | None, stop: Stop) -> bytes:
-    """Answer ``/api/infer`` for the picture in a file, as JSON."""
+    """Answer ``/api/infer`` for the picture in a file, as JSON.
+
+    Raises
+    ------
+    UnfitSlide
+        When a score is asked for and the picture is no immunohistochemistry.
+    """
     stop.check()
     picture = _picture(path, "img")
+    warnings = () if wish.nopost else check_picture(picture)
     manifest = engine.model(model)
     maps = map_picture(picture, wish.mpp, manifest, engine.backend(), tell=stop.check)
     stop.check()
-    named: dict[str, npt.NDArray[np.uint8]] = {}
-    answer: Answer = {}
-    if not wish.nopost:
-        answer, named = _processed(maps.picture, maps.segmentation, maps.marker, wish)
+    told = {"name": manifest.name, "version": manifest.version, "final": not is_fallback(manifest)}
+    if wish.nopost:
+        return _json({"images": _encoded(_chosen(maps, {}, wish)), "model": told})
+    done = _processed(picture, maps.segmentation, maps.marker, wish, maps.hematoxylin)
+    warnings += cell_warnings(done.table, done.answer, preset_named(DEFAULT), manifest)
     stop.check()
-    return _json({"images": _encoded(_chosen(maps, named, wish)), **answer, **_told(manifest)})
+    images = _encoded(_chosen(maps, done.images, wish))
+    return _json({"images": images, "scoring": done.answer.scoring(), "model": told, "warnings": warnings})
 
 
 def postprocess(img: Path, seg_img: Path, marker_img: Path | None, wish: Wish, stop: Stop) -> bytes:
@@ -46,9 +62,10 @@ def postprocess(img: Path, seg_img: Path, marker_img: Path | None, wish: Wish, s
             raise BadRequest(
                 f"{name} has {other.shape[1]} x {other.shape[0]} pixels, img {picture.shape[1]} x {picture.shape[0]}"
             )
-    answer, named = _processed(picture, SegPlanes.of_picture(shown), marker, wish)
+    done = _processed(picture, SegPlanes.of_picture(shown), marker, wish)
     stop.check()
-    return _json({"images": _encoded({"SegRefined": named["SegRefined"]} if wish.slim else named), **answer})
+    images = {"SegRefined": done.images["SegRefined"]} if wish.slim else done.images
+    return _json({"images": _encoded(images), "scoring": done.answer.scoring()})
 
 
 def _picture(path: Path, name: str) -> Picture:
@@ -62,19 +79,17 @@ def _picture(path: Path, name: str) -> Picture:
 
 
 def _processed(
-    picture: Picture, segmentation: SegPlanes, marker: Plane | None, wish: Wish
-) -> tuple[Answer, dict[str, npt.NDArray[np.uint8]]]:
+    picture: Picture, segmentation: SegPlanes, marker: Plane | None, wish: Wish, hematoxylin: Plane | None = None
+) -> _Processed:
     found = find_territories(segmentation, wish.mpp)
-    thresholds = wish.thresholds
-    table = make_table(found, wish.mpp, marker)
+    table = make_table(found, wish.mpp, marker, hematoxylin)
     # Without a marker there is nothing to compare with.
-    answer = table.answer(thresholds if marker is not None else thresholds.without_marker())
+    answer = table.answer(wish.thresholds if marker is not None else wish.thresholds.without_marker())
     drawing = draw(found, answer)
-    named = {"SegOverlaid": drawing.overlaid(picture), "SegRefined": drawing.refined()}
-    return {"scoring": answer.scoring()}, named
+    return _Processed(table, answer, {"SegOverlaid": drawing.overlaid(picture), "SegRefined": drawing.refined()})
 
 
-def _chosen(maps: Maps, named: dict[str, npt.NDArray[np.uint8]], wish: Wish) -> dict[str, npt.NDArray[np.uint8]]:
+def _chosen(maps: Maps, named: Mapping[str, Picture], wish: Wish) -> dict[str, Picture]:
     if wish.slim:
         return {"SegRefined": named["SegRefined"]} if named else {"Seg": maps.segmentation.picture()}
     return {
@@ -87,17 +102,10 @@ def _chosen(maps: Maps, named: dict[str, npt.NDArray[np.uint8]], wish: Wish) -> 
     }
 
 
-def _encoded(pictures: dict[str, npt.NDArray[np.uint8]]) -> dict[str, str]:
+def _encoded(pictures: Mapping[str, Picture]) -> dict[str, str]:
     return {name: base64.b64encode(png(each)).decode("ascii") for name, each in pictures.items()}
 
 
-def _json(answer: Answer) -> bytes:
+def _json(answer: Mapping[str, Any]) -> bytes:
     # Made in the worker's thread: hundreds of megabytes would hold the event loop for seconds.
     return json.dumps(answer).encode()
-
-
-def _told(manifest: Manifest) -> Answer:
-    """Return what the contract does not have: by which model, and whether its score may be used."""
-    final = manifest.name != FALLBACK
-    warnings = [] if final else [f"{manifest.title}: a fallback by rule, whose score is not final"]
-    return {"model": {"name": manifest.name, "version": manifest.version, "final": final}, "warnings": warnings}

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal, Self
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -83,7 +84,7 @@ class CellTable:
     ``highest_marker`` uint8 ``(256, n)``: among those of either kind. ``centroids`` float32 ``(n, 2)`` and ``boxes``
     int32 ``(n, 4)`` as x, y, width, height are in pixels, (0, 0) the top left corner; boxes hold the whole territory,
     centroids are of its core, the pixels above half of its greatest value (``peak`` uint8). ``mean_marker`` and
-    ``mean_hematoxylin`` float32 are means there, 0 to 255.
+    ``mean_hematoxylin`` float32 are means there, ``ring_marker`` that around the core, 0 to 255.
     """
 
     above_positive: Counts
@@ -93,6 +94,7 @@ class CellTable:
     boxes: npt.NDArray[np.int32]
     mean_marker: npt.NDArray[np.float32]
     mean_hematoxylin: npt.NDArray[np.float32]
+    ring_marker: npt.NDArray[np.float32]
     peak: npt.NDArray[np.uint8]
     mpp: float
 
@@ -149,9 +151,17 @@ class CellTable:
 
 
 def make_table(
-    found: Territories, mpp: float, marker: Plane | None = None, hematoxylin: Plane | None = None
+    found: Territories,
+    mpp: float,
+    marker: Plane | None = None,
+    hematoxylin: Plane | None = None,
+    *,
+    ring_um: float = 0.0,
 ) -> CellTable:
-    """Measure territories; a plane that is not given counts as 0."""
+    """Measure territories; a plane that is not given counts as 0.
+
+    ``ring_um`` is how wide the ring around a core is in which the marker is measured too; 0 leaves it out.
+    """
     count = found.count
     index = np.flatnonzero(found.labels)
     owner = found.labels.ravel()[index].astype(np.intp) - 1
@@ -179,6 +189,7 @@ def make_table(
         boxes=_boxes(found.labels),
         mean_marker=none if marker is None else mean(marker.ravel()[core]),
         mean_hematoxylin=none if hematoxylin is None else mean(hematoxylin.ravel()[core]),
+        ring_marker=none if marker is None or not ring_um else _ring(found, core, whose, marker, round(ring_um / mpp)),
         peak=peak,
         mpp=mpp,
     )
@@ -199,6 +210,20 @@ def _highest(key: npt.NDArray[np.intp], marker: Plane, count: int) -> npt.NDArra
     highest = np.zeros((_LEVELS, count), np.uint8)
     highest[:-1] = np.maximum.accumulate(at.reshape(_LEVELS, count)[:0:-1], axis=0)[::-1]
     return highest
+
+
+def _ring(
+    found: Territories, core: npt.NDArray[np.intp], owner: npt.NDArray[np.intp], marker: Plane, radius: int
+) -> npt.NDArray[np.float32]:
+    """Return the mean marker around each core; where two rings overlap, the later cell has the pixel."""
+    labels = np.zeros(found.labels.shape, np.float32)
+    labels.ravel()[core] = owner + 1
+    wide = cv2.dilate(labels, np.ones((3, 3), np.uint8), iterations=max(1, radius))
+    ring = np.flatnonzero((wide > 0) & (labels == 0))
+    whose = np.asarray(wide, np.float32).ravel()[ring].astype(np.intp) - 1
+    pixels = np.bincount(whose, minlength=found.count)
+    total = np.bincount(whose, marker.ravel()[ring], found.count)
+    return np.asarray(total / np.maximum(pixels, 1), np.float32)
 
 
 def _boxes(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
