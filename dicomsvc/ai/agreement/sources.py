@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from dicomsvc.ai.training.data.geojson import NO_CLASS, read_geojson
-from dicomsvc.ai.training.data.marks import Mark
+from dicomsvc.ai.training.data.geojson import read_geojson
+from dicomsvc.ai.training.data.marks import NO_CLASS, Mark
 from dicomsvc.errors import BadRequest
 
 LABELS: Final = "labels"

@@ -142,11 +142,7 @@ def test_patches(material: Material, granularity: Granularity, patch: int, plan:
     pixels, own, names = [np.empty((0, plan.side, plan.side, 3), np.uint8)], [], []
     for number in np.unique(chosen[:, 0]):
         one, of = material.test[number], grids[number].chosen(chosen[chosen[:, 0] == number, 1])
-        by_marks = grid(one.sample, one.grades, granularity, patch)
-        known = {
-            (int(row), int(column)): int(grade)
-            for (row, column), grade in zip(by_marks.corners, by_marks.grades, strict=True)
-        }
+        known = _labels(one, granularity, patch)
         own += [known.get((int(row), int(column)), 0) - 1 for row, column in of.corners]
         pixels.append(cut(one.sample, of, plan.side))
         names += [one.sample.name] * len(of)
@@ -171,6 +167,27 @@ def fit_of_marks(
         }
         for granularity in granularities
     }
+
+
+def label_changes(material: Material, plan: Plan) -> dict[str, dict[str, list[int]]]:
+    """Count test patches by size and marks: those the pixels label, how many are lost, how many get another label."""
+    found: dict[str, dict[str, list[int]]] = {}
+    for patch in plan.patches:
+        truth = [_labels(one, Granularity.PIXEL, patch) for one in material.test]
+        found[str(patch)] = {}
+        for kind in plan.granularities:
+            own = [_labels(one, kind, patch) for one in material.test]
+            lost = sum(len(real.keys() - other.keys()) for real, other in zip(truth, own, strict=True))
+            pairs = [
+                (real[at], other[at]) for real, other in zip(truth, own, strict=True) for at in real if at in other
+            ]
+            found[str(patch)][str(kind)] = [sum(map(len, truth)), lost, sum(one != other for one, other in pairs)]
+    return found
+
+
+def _labels(one: Graded, granularity: Granularity, patch: int) -> dict[tuple[int, int], int]:
+    of = grid(one.sample, one.grades, granularity, patch)
+    return {(int(row), int(column)): int(grade) for (row, column), grade in zip(of.corners, of.grades, strict=True)}
 
 
 def confusion(

@@ -23,6 +23,8 @@ _STYLE: Final = (
 def markdown(report: "Report", plots: Mapping[str, str]) -> str:
     """Return the report; ``plots`` are files beside it by what they show."""
     parts = ["# Annotation granularity", _material(report), "## How the marks themselves fit", _fit(report)]
+    if any(row.network not in SEGMENTERS for row in report.rows):
+        parts += ["## What the marks do to labels of patches", _labels(report)]
     for segmenters, title in ((False, "Classifiers"), (True, "Segmenters")):
         rows = [row for row in report.rows if (row.network in SEGMENTERS) == segmenters]
         orderings = [each for each in report.orderings if (each.network in SEGMENTERS) == segmenters]
@@ -75,6 +77,15 @@ def _fit(report: "Report") -> str:
     names = ("dice", "accuracy", "nuclei_recall", "nuclei_precision")
     rows = [[kind, *(_figure(found[name]) for name in names)] for kind, found in report.fit.items()]
     return _table(["marks", *(_NAMES.get(name, name) for name in names)], rows)
+
+
+def _labels(report: "Report") -> str:
+    rows = [
+        [patch, kind, str(total), f"{lost / max(total, 1):.1%}", f"{changed / max(total - lost, 1):.1%}"]
+        for patch, kinds in report.material["labels"].items()
+        for kind, (total, lost, changed) in kinds.items()
+    ]
+    return _table(["px", "marks", "test patches labelled by pixels", "lost", "of the others, another label"], rows)
 
 
 def _measures(segmenters: bool) -> tuple[str, ...]:

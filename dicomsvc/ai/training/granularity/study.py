@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from dicomsvc.ai.training.granularity.material import Material, fit_of_marks, read_material
+from dicomsvc.ai.training.granularity.material import Material, fit_of_marks, label_changes, read_material
 from dicomsvc.ai.training.granularity.plan import Cell, Plan, resumed, write_plan
 from dicomsvc.ai.training.granularity.trials import seconds_a_step, try_cell
 from dicomsvc.errors import BadRequest
@@ -73,6 +73,7 @@ class Study:
             "nuclei": {name: sum(len(each.grades) for each in part) for name, part in parts.items()},
             "graded_by": material.graded_by,
             "classes": material.classes,
+            "labels": label_changes(material, self.plan),
             "fit": {str(kind): tables for kind, tables in fit_of_marks(material, self.plan.granularities).items()},
         }
 
