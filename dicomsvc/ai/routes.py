@@ -8,13 +8,14 @@ from fastapi import APIRouter
 from dicomsvc.ai.analysis.submission import performable
 from dicomsvc.ai.analysis_routes import analysis_routes
 from dicomsvc.ai.catalogue.repository import Catalogue
+from dicomsvc.ai.clicks.routes import click_routes
 from dicomsvc.ai.deepliif.routes import FormFiles, deepliif_routes
 from dicomsvc.ai.ihc.engine import Engine
 from dicomsvc.ai.ihc.regions.routes import region_routes
 from dicomsvc.ai.model_routes import model_routes
 from dicomsvc.store import Store
 
-__all__ = ["analysis_routes", "ihc_routes", "model_routes", "performable_work"]
+__all__ = ["analysis_routes", "click_routes", "ihc_routes", "model_routes", "performable_work"]
 
 
 def ihc_routes(store: Store, form_files: FormFiles) -> list[APIRouter]:
