@@ -18,6 +18,7 @@ from dicomsvc.cli import (
     slides,
     store,
     train,
+    training_data,
 )
 from dicomsvc.cli.triton import triton
 from dicomsvc.errors import DicomsvcError
@@ -56,8 +57,10 @@ for _command in (
     slides.echo,
     analyze.analyze,
     infer.infer,
+    click.click,
     train.train,
     train.evaluate,
+    training_data.training_data,
     granularity.granularity,
     agreement.agreement,
     settings.config,

@@ -1,7 +1,7 @@
 """Layers out of stored result series."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 
@@ -27,7 +27,7 @@ from dicomsvc.wsi.slide import Slide
 
 _FRAME_OF_REFERENCE = "00200052"
 _LABELMAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
-_SEGMENTATIONS = (str(SegmentationStorage), _LABELMAP_STORAGE)
+SEGMENTATIONS = (str(SegmentationStorage), _LABELMAP_STORAGE)
 _COLOURS = ((0, 158, 115), (213, 94, 0), (0, 114, 178), (204, 121, 167), (230, 159, 0), (86, 180, 233))
 """For segments that recommend none; told apart by the colour blind (Okabe and Ito)."""
 
@@ -50,9 +50,9 @@ def stored_layers(store: Store, slide: Slide, study_instance_uid: str, series: S
     annotations: list[Layer] = []
     for record, metadata in store.instances.metadata(records):
         _require_same_slide(record, metadata_dataset(metadata, ""), slide)
-        if record.sop_class_uid in (*_SEGMENTATIONS, str(ParametricMapStorage)) and record.number_of_frames:
+        if record.sop_class_uid in (*SEGMENTATIONS, str(ParametricMapStorage)) and record.number_of_frames:
             image = open_image(store, record, metadata)
-            images[_same_object(image)].append(image)
+            images[same_object(image)].append(image)
         elif record.sop_class_uid == MicroscopyBulkSimpleAnnotationsStorage:
             annotations += _annotation_layers(record, metadata_dataset(metadata, ""), slide, plane)
     maps: list[Layer] = []
@@ -60,7 +60,7 @@ def stored_layers(store: Store, slide: Slide, study_instance_uid: str, series: S
     for levels in images.values():
         levels.sort(key=lambda image: -image.columns * image.rows)
         placed = tuple(PlacedImage(image, plane.placing(image)) for image in levels)
-        if levels[0].record.sop_class_uid in _SEGMENTATIONS:
+        if levels[0].record.sop_class_uid in SEGMENTATIONS:
             segments += _segment_layers(placed, len(segments))
         else:
             maps.append(_map_layer(placed))
@@ -77,7 +77,7 @@ def _about_another(record: InstanceRecord) -> Conflict:
     return Conflict(f"instance {record.sop_instance_uid} is about another slide than the one to be drawn")
 
 
-def _same_object(image: StoredImage) -> tuple[object, ...]:
+def same_object(image: StoredImage) -> tuple[object, ...]:
     """Return what the levels of one pyramid have in common."""
     ds = image.dataset
     labels = tuple(text(each, "00620005") for each in items(ds, "00620002"))
@@ -86,7 +86,14 @@ def _same_object(image: StoredImage) -> tuple[object, ...]:
 
 
 def _segment_layers(levels: tuple[PlacedImage, ...], before: int) -> Iterator[SegmentLayer]:
-    ds = levels[0].image.dataset
+    for segment, value, channel in segment_values(levels[0].image.dataset):
+        recommended = [int(part) for part in numbers(segment, "0062000D")]
+        colour = srgb_colour(recommended) if len(recommended) == 3 else _COLOURS[(before + channel) % len(_COLOURS)]
+        yield SegmentLayer(text(segment, "00620005"), colour, Pyramid(levels, value, channel))
+
+
+def segment_values(ds: Dataset) -> Iterator[tuple[Dataset, Callable[[Pixels], Values], int]]:
+    """Yield each segment but a label map's background, what makes shares of 1 of stored values, and its channel."""
     highest = float(max(1, integer(ds, "0062000E", 1))) if text(ds, "00620001") == "FRACTIONAL" else 1.0
     is_labelmap = text(ds, "00620001") == "LABELMAP"
     for channel, segment in enumerate(items(ds, "00620002")):
@@ -94,9 +101,7 @@ def _segment_layers(levels: tuple[PlacedImage, ...], before: int) -> Iterator[Se
         if is_labelmap and segment_number == 0:
             continue
         value = partial(_is_label, segment_number) if is_labelmap else partial(_share, highest)
-        recommended = [int(part) for part in numbers(segment, "0062000D")]
-        colour = srgb_colour(recommended) if len(recommended) == 3 else _COLOURS[(before + channel) % len(_COLOURS)]
-        yield SegmentLayer(text(segment, "00620005"), colour, Pyramid(levels, value, 0 if is_labelmap else channel))
+        yield segment, value, 0 if is_labelmap else channel
 
 
 def _share(highest: float, pixels: Pixels) -> Values:

@@ -2,7 +2,7 @@
 
 import csv
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,13 +88,36 @@ def read_folder(
     folder: Path, groups: Collection[str] = (), folds: Collection[int] = range(FOLDS)
 ) -> Iterator[Labelled]:
     """Yield the labelled pictures of some folds."""
-    for name, (image, labels) in labelled_files(folder, groups).items():
-        if fold_of(name) in folds:
+    files = labelled_files(folder, groups)
+    parts = folds_of(folder, files)
+    for name, (image, labels) in files.items():
+        if parts[name] in folds:
             yield read_labelled(name, image, labels)
 
 
+def folds_of(folder: Path, names: Iterable[str]) -> dict[str, int]:
+    """Return the fold of each picture of a folder, by name.
+
+    Pictures of one group in ``groups.csv`` (columns ``id`` and ``group``, a patient) are in one fold.
+
+    Raises
+    ------
+    BadRequest
+        When ``groups.csv`` cannot be read.
+    """
+    whose: dict[str, str] = {}
+    file = folder / "groups.csv"
+    if file.is_file():
+        try:
+            with file.open(encoding="utf-8", newline="") as lines:
+                whose = {row["id"]: row["group"] for row in csv.DictReader(lines)}
+        except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
+            raise BadRequest(f"{file} has no columns id and group that can be read") from error
+    return {name: fold_of(whose.get(name) or name) for name in names}
+
+
 def fold_of(name: str) -> int:
-    """Return which of the `FOLDS` parts a picture belongs to: by its name, so that it never changes."""
+    """Return which of the `FOLDS` parts a picture, or a patient, belongs to: by name, so that it never changes."""
     return hashlib.sha256(name.encode()).digest()[0] % FOLDS
 
 
