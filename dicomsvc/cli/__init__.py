@@ -8,6 +8,7 @@ from dicomsvc import __version__
 from dicomsvc.cli import (
     agreement,
     analyze,
+    click,
     doctor,
     granularity,
     infer,

@@ -7,7 +7,7 @@ near each other the model is then asked again, with the clicks on the others in 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,6 @@ from dicomsvc.ai.tensors import image_tensor
 from dicomsvc.errors import ModelFailure
 
 Points = npt.NDArray[np.float64]
-MOST_POINTS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,24 +10,20 @@ from typing import Annotated, Any, Final
 import numpy as np
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from dicomsvc.ai.clicks.answering import MOST_POINTS
 from dicomsvc.ai.clicks.documents import geojson_document
+from dicomsvc.ai.clicks.points import Points, read_points
 from dicomsvc.ai.clicks.service import Asked, ClickService
 from dicomsvc.errors import BadRequest, OutOfResources
 from dicomsvc.store import Store
 
 FormFiles = Callable[[Request, Collection[str], File], AbstractAsyncContextManager[Mapping[str, File]]]
-Point = tuple[FiniteFloat, FiniteFloat]
-Points = Annotated[list[Point], Field(min_length=1, max_length=MOST_POINTS)]
 Uid = Annotated[str, Path(max_length=64, pattern=r"^[0-9.]+$", description="Series of the slide")]
 _MODEL: Final = "nuclick"
 _GEOJSON: Final = "application/geo+json"
 _AT_ONCE: Final = 4
 _MOST_WAITING: Final = 32
-_MOST_TEXT: Final = 1 << 20
-_POINTS: Final = TypeAdapter(Points)
 _FORM: Final = {
     "requestBody": {
         "required": True,
@@ -108,23 +104,3 @@ def click_routes(store: Store, form_files: FormFiles) -> APIRouter:
             return await answered(request, model, partial(service.on_picture, files["img"], mpp, asked))
 
     return router
-
-
-def read_points(file: File) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return the points of a JSON file, ``[[x, y], …]``, as ``(n, 2)``.
-
-    Raises
-    ------
-    BadRequest
-        When they are not such, or too many.
-    """
-    with file.open("rb") as opened:
-        content = opened.read(_MOST_TEXT + 1)
-    if len(content) > _MOST_TEXT:
-        raise BadRequest(f"points take more than {_MOST_TEXT >> 20} MiB")
-    try:
-        return np.array(_POINTS.validate_json(content), np.float64)
-    except ValidationError as error:
-        problem = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(map(str, problem["loc"]))
-        raise BadRequest(f"points: {place} {problem['msg']}".replace(":  ", ": ")) from None
