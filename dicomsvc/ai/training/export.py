@@ -26,7 +26,7 @@ _MOST_DIFFERENCE: Final = 1
 _CONFIG: Final = """\
 name: "{name}"
 backend: "python"
-max_batch_size: 8
+max_batch_size: {max_batch}
 input [
 {inputs}
 ]
@@ -114,8 +114,15 @@ def write_model(
     manifest: str,
     tile: int = TILE,
     inputs: Mapping[str, int] = PICTURE,
+    *,
+    shape: Sequence[int] | None = None,
+    channels: Mapping[str, int] | None = None,
+    max_batch: int = 8,
 ) -> None:
     """Write the model folder of a network that answers maps; ``@SHA256@`` in the manifest becomes the digest.
+
+    ``shape`` is that of each answer to a tile, where it is no map of one channel; ``channels`` are those of maps that
+    have several.
 
     Raises
     ------
@@ -128,9 +135,10 @@ def write_model(
     (folder / "configs").mkdir()
     (folder / "1" / "model.onnx").write_bytes(weights)
     shutil.copyfile(TEMPLATE, folder / "1" / "model.py")
-    taken = [_tensor(name, tile, channels) for name, channels in inputs.items()]
-    given = [_tensor(name, tile, 1) for name in outputs]
-    config = _CONFIG.format(name=folder.name, inputs=",\n".join(taken), outputs=",\n".join(given))
+    taken = [_tensor(name, (tile, tile, channels)) for name, channels in inputs.items()]
+    deep = channels or {}
+    given = [_tensor(name, shape or (tile, tile, deep.get(name, 1))) for name in outputs]
+    config = _CONFIG.format(name=folder.name, max_batch=max_batch, inputs=",\n".join(taken), outputs=",\n".join(given))
     (folder / "config.pbtxt").write_text(config, encoding="utf-8")
     (folder / "configs" / "gpu.pbtxt").write_text(config.replace("KIND_CPU", "KIND_GPU"), encoding="utf-8")
     text = manifest.replace("@SHA256@", hashlib.sha256(weights).hexdigest())
@@ -138,5 +146,5 @@ def write_model(
     read_manifest(folder)
 
 
-def _tensor(name: str, tile: int, channels: int) -> str:
-    return f'  {{ name: "{name}" data_type: TYPE_UINT8 dims: [ {tile}, {tile}, {channels} ] }}'
+def _tensor(name: str, shape: Sequence[int]) -> str:
+    return f'  {{ name: "{name}" data_type: TYPE_UINT8 dims: [ {", ".join(map(str, shape))} ] }}'

@@ -26,7 +26,11 @@ TASKS: Final[Mapping[str, Callable[[], type[Task]]]] = MappingProxyType(
     {
         "nuclei": _in("nuclei.task", "NucleiTask"),
         "wnet": _in("wnet.task", "WNetTask"),
+        "segmentation": _in("segmentation.task", "SegmentationTask"),
+        "hover": _in("hover.task", "HoverTask"),
         "ihc": _in("ihc.task", "IhcTask"),
+        "patches": _in("patches.task", "PatchTask"),
+        "virtual-if": _in("virtual.task", "VirtualTask"),
         "nuclick": _in("nuclick.task", "NuclickTask"),
     }
 )
