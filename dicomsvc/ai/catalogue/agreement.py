@@ -61,7 +61,7 @@ def _check_inputs(document: Document, manifest: Manifest, config: TritonConfig) 
 def _check_outputs(document: Document, manifest: Manifest, config: TritonConfig) -> None:
     spec = manifest.output
     top = Fields.top(document)
-    tensors = top.table("output").table("tensors")
+    tensors = top.table("output").table("tensors", {})
     for role, name in spec.tensors.items():
         if name not in config.outputs:
             tensors.fail(role, f"names {name!r}, which config.pbtxt does not have as output")

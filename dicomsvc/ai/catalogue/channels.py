@@ -24,6 +24,8 @@ def take_channels(output: Fields, kind: OutputKind, image: str | None) -> tuple[
     tables = output.tables("channels", required=False)
     if tables and kind not in KINDS:
         output.fail("channels", f"are for {' and '.join(KINDS)}, not for {kind}")
+    if kind is OutputKind.IMAGE and not tables and image is None:
+        output.fail("tensors", "must name the tensor of the `image`, or output.channels those of theirs")
     if len(tables) > _MOST:
         output.fail("channels", f"are {len(tables)}; {_MOST} is the limit")
     channels = tuple(_channel(table, image) for table in tables)

@@ -180,7 +180,7 @@ def _check_guides(top: Fields, manifest: Manifest) -> None:
 
 def _output(table: Fields) -> OutputSpec:
     kind = OutputKind(table.choice("kind", [str(kind) for kind in OutputKind]))
-    tensors = table.table("tensors")
+    tensors = table.table("tensors", {})
     roles = ROLES[kind]
     named = {role: tensors.text(role, longest=128) for role in roles if role in tensors or roles[role].required}
     for role in tensors:

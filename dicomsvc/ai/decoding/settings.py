@@ -110,7 +110,7 @@ ROLES: Final[Mapping[OutputKind, Mapping[str, Role]]] = MappingProxyType(
         OutputKind.CLASSIFICATION: {"probability": Role(True, 0, "Probability of each class for the whole tile.")},
         OutputKind.MAP: {"value": Role(True, 1, "The value of each pixel.")},
         OutputKind.IMAGE: {
-            "image": Role(True, 3, "RGB, or the channels of `[[output.channels]]`; UINT8, or FP32 from 0 to 1.")
+            "image": Role(False, 3, "RGB, or the channels of `[[output.channels]]`; UINT8, or FP32 from 0 to 1.")
         },
         OutputKind.CLICKS: {"mask": Role(True, 1, "Probability that a pixel belongs to the thing that was clicked.")},
     }
