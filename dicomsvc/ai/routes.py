@@ -12,18 +12,21 @@ from dicomsvc.ai.clicks.routes import click_routes
 from dicomsvc.ai.deepliif.routes import FormFiles, deepliif_routes
 from dicomsvc.ai.ihc.engine import Engine
 from dicomsvc.ai.ihc.regions.routes import region_routes
+from dicomsvc.ai.ihc.slides import slide_routes
 from dicomsvc.ai.model_routes import model_routes
+from dicomsvc.jobs import Jobs
 from dicomsvc.store import Store
 
 __all__ = ["analysis_routes", "click_routes", "ihc_routes", "model_routes", "performable_work"]
 
 
-def ihc_routes(store: Store, form_files: FormFiles) -> list[APIRouter]:
+def ihc_routes(store: Store, jobs: Jobs, form_files: FormFiles) -> list[APIRouter]:
     """Return the routes that score immunohistochemistry; ``form_files`` receives a form's files."""
     engine = Engine(store.settings)
     return [
         deepliif_routes(engine, form_files, store.layout.root / "ihc"),
         region_routes(store, engine, form_files),
+        slide_routes(store, jobs, Catalogue(store.settings)),
     ]
 
 

@@ -45,7 +45,7 @@ def build_app(store: Store, traffic: Traffic | None = None) -> AsgiApp:
     app.include_router(analysis_routes(store, jobs))
     app.include_router(model_routes(store))
     app.include_router(click_routes(store, form_files))
-    for router in ihc_routes(store, form_files):
+    for router in ihc_routes(store, jobs, form_files):
         app.include_router(router)
 
     add_pages(app)
