@@ -26,6 +26,9 @@ def analyze(
     probability: Annotated[
         bool, typer.Option("--probability", help="Write the probability as a FRACTIONAL segmentation beside.")
     ] = False,
+    marker: Annotated[
+        str | None, typer.Option("--marker", help="For an IHC model: ki67, er, pr, her2, cd3, cd8, pdl1, …")
+    ] = None,
     channels: Annotated[
         bool, typer.Option("--channels", help="Write the channels that a model has beside things as a derived image.")
     ] = False,
@@ -43,9 +46,8 @@ def analyze(
     from dicomsvc.jobs.standin import work_off
     from dicomsvc.service.handlers import HANDLERS
 
-    wish = Wish(
-        model, parse_regions(region or ()), Options(labelmap=labelmap, probability=probability, channels=channels)
-    )
+    options = Options(labelmap=labelmap, probability=probability, channels=channels, marker=marker)
+    wish = Wish(model, parse_regions(region or ()), options)
     with open_store(data) as store, progress_bar("analysing") as report, server_for_command(store.settings):
         catalogue = Catalogue(store.settings)
         catalogue.find(model)

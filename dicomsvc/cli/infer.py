@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,7 @@ from dicomsvc.errors import BadRequest, DicomsvcError
 
 if TYPE_CHECKING:
     from dicomsvc.ai.catalogue.manifest import Manifest
+    from dicomsvc.ai.images import PictureFindings
     from dicomsvc.ai.inference import Backend
 
 _AT_A_TIME = 2
@@ -31,6 +32,7 @@ class _Task:
     mpp: float
     pictures: Path | None
     drawing: "Manifest | None" = None
+    marker: str | None = None
 
 
 def infer(
@@ -44,6 +46,9 @@ def infer(
     outlines: Annotated[
         str | None, typer.Option("--outlines", metavar="MODEL", help="Model of clicks that draws each thing's outline.")
     ] = None,
+    marker: Annotated[
+        str | None, typer.Option("--marker", help="What an IHC model scores: ki67, er, pr, her2, cd3, cd8, pdl1, …")
+    ] = None,
     in_process: Annotated[
         bool, typer.Option("--in-process", help="Run the model in this process by ONNX Runtime, without Triton.")
     ] = False,
@@ -51,6 +56,7 @@ def infer(
     as_json: JsonFlag = False,
 ) -> None:
     """Run a model over plain images. Places are pixels of the image; whole numbers are pixel centres."""
+    from dicomsvc.ai.analysis.marker_scores import check_marker
     from dicomsvc.ai.backends import backend_for
     from dicomsvc.ai.catalogue.repository import Catalogue, parse_reference
 
@@ -61,11 +67,12 @@ def infer(
     manifest = catalogue.find(model)
     drawing = None if outlines is None else catalogue.find(outlines)
     _check(manifest, drawing)
+    check_marker(manifest, marker)
     found = [catalogue.get(parse_reference(each)[0]) for each in (model, outlines) if each is not None]
     failed: list[dict[str, str]] = []
     with _output(out) as lines, progress_bar("looking") as report, backend_for(settings, *found) as backend:
         backend.load(manifest.name)
-        task = _Task(manifest, backend, backend.description, mpp, pictures, drawing)
+        task = _Task(manifest, backend, backend.description, mpp, pictures, drawing, marker)
         for image, answer in zip(images, _answers(task, images, report), strict=True):
             if isinstance(answer, DicomsvcError):
                 failed.append({"image": str(image), "error": str(answer)})
@@ -120,7 +127,9 @@ def _answer(task: _Task, image: Path) -> dict[str, Any]:
     more: dict[str, Any] = {"channels": wanted}
     if task.drawing is not None:
         more["around"] = redrawn_by(task.drawing, task.backend)
-    found = analyse_picture(read_picture(image), task.mpp, manifest, task.backend, **more)
+    picture = read_picture(image)
+    found = analyse_picture(picture, task.mpp, manifest, task.backend, **more)
+    found, score = _scored(task, picture, found)
     if task.pictures is not None:
         shown = class_picture(found)
         if shown is not None:
@@ -135,7 +144,20 @@ def _answer(task: _Task, image: Path) -> dict[str, Any]:
         "backend": task.description,
         **({} if task.drawing is None else {"outlines": f"{task.drawing.name} {task.drawing.version}"}),
         **describe(found, manifest),
+        **score,
     }
+
+
+def _scored(task: _Task, picture: Any, found: "PictureFindings") -> "tuple[PictureFindings, dict[str, Any]]":
+    """Return the findings with the marker's classes, and the score; nothing of models that give none."""
+    from dicomsvc.ai.ihc.assessment import assess_picture, gives_scores, reclassed
+    from dicomsvc.ai.ihc.presets import DEFAULT, preset_named
+
+    if found.instances is None or not gives_scores(task.manifest):
+        return found, {}
+    preset = preset_named(task.marker or DEFAULT)
+    assessment = assess_picture(picture, found.instances, preset, task.manifest)
+    return replace(found, instances=reclassed(found.instances, preset)), {"score": assessment.document()}
 
 
 def _write_picture(path: Path, pixels: Any) -> None:

@@ -93,6 +93,30 @@ MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
             Measure("density_per_mm2", _private("DENSITY_AREA", "Number per Area"), PER_SQUARE_MILLIMETER),
             Measure("area_percent", _private("AREA_PERCENT", "Percentage of Area"), PERCENT),
             Measure("positive_percent", _private("POS_PERCENT", "Percentage of Positive Cells"), PERCENT),
+            # LOINC: percentages of cells that a pathology laboratory reports.
+            Measure("ki67_percent", Code("29593-1", "LN", "Ki-67 positive cells/100 cells in Tissue"), PERCENT),
+            Measure("er_percent", Code("14228-1", "LN", "ER positive cells/100 cells in Tissue"), PERCENT),
+            Measure("pr_percent", Code("14230-7", "LN", "PR positive cells/100 cells in Tissue"), PERCENT),
+            Measure("h_score", _private("H_SCORE", "H-score, 0 to 300"), NO_UNITS),
+            Measure("cells_count", _private("CELLS", "Number of Cells"), COUNTS),
+            Measure("positive_count", _private("POS_CELLS", "Number of Positive Cells"), COUNTS),
+            Measure("intensity_0_count", _private("CELLS_0", "Number of Cells of Intensity 0"), COUNTS),
+            Measure("intensity_1_count", _private("CELLS_1", "Number of Cells of Intensity 1+"), COUNTS),
+            Measure("intensity_2_count", _private("CELLS_2", "Number of Cells of Intensity 2+"), COUNTS),
+            Measure("intensity_3_count", _private("CELLS_3", "Number of Cells of Intensity 3+"), COUNTS),
+            Measure("allred_proportion", _private("ALLRED_PROP", "Allred Proportion Score"), NO_UNITS),
+            Measure("allred_intensity", _private("ALLRED_INT", "Allred Intensity Score"), NO_UNITS),
+            Measure("mean_marker_od", _private("OD_MARKER", "Mean Optical Density of Marker in Nucleus"), NO_UNITS),
+            Measure(
+                "ring_marker_od", _private("OD_MARKER_RING", "Mean Optical Density of Marker around Nucleus"), NO_UNITS
+            ),
+            Measure(
+                "highest_marker_od", _private("OD_MARKER_MAX", "Highest Optical Density of Marker in Nucleus"), NO_UNITS
+            ),
+            Measure(
+                "mean_counterstain_od", _private("OD_COUNTERSTAIN", "Mean Optical Density of Counterstain"), NO_UNITS
+            ),
+            Measure("positive_probability", _private("POS_PROBABILITY", "Probability of Being Positive"), NO_UNITS),
             # IBSI's shape features are those of volumes; these two are of the region's moments and convex hull.
             Measure("eccentricity", _private("ECCENTRICITY", "Eccentricity"), NO_UNITS),
             Measure("solidity", _private("SOLIDITY", "Solidity"), NO_UNITS),

@@ -88,7 +88,7 @@ def score_group(area: str, region: npt.NDArray[np.float64] | None, assessment: A
             ReportMeasurement(found.preset.measure, found.percent_positive),
             ReportMeasurement("h_score", found.h_score),
         ]
-        measurements += [ReportMeasurement(f"intensity_{bin}_count", count) for bin, count in enumerate(found.bins)]
+        measurements += [ReportMeasurement(f"intensity_{grade}_count", count) for grade, count in enumerate(found.bins)]
         if found.allred is not None:
             measurements += [
                 ReportMeasurement("allred_proportion", found.allred[0]),

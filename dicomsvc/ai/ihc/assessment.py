@@ -8,9 +8,18 @@ import numpy.typing as npt
 
 from dicomsvc.ai.catalogue.manifest import Manifest
 from dicomsvc.ai.findings import Instances
-from dicomsvc.ai.ihc.plausibility import Colouring, Judgement, judge_cells, judge_colours
+from dicomsvc.ai.ihc.plausibility import (
+    DARK,
+    Colouring,
+    Judgement,
+    colouring,
+    glass_of,
+    judge_cells,
+    judge_colours,
+)
 from dicomsvc.ai.ihc.presets import Compartment, Preset
 from dicomsvc.ai.ihc.scoring import Score, columns, positive_cells, score
+from dicomsvc.ai.statistics import tissue_pixels
 
 NOT_FOR_DIAGNOSIS: Final = "not for diagnosis"
 
@@ -67,6 +76,19 @@ def reclassed(instances: Instances, preset: Preset) -> Instances:
         return instances
     positive = positive_cells(columns(instances.class_index, instances.measurements), preset)
     return replace(instances, class_index=positive.astype(np.int16))
+
+
+def assess_picture(
+    picture: npt.NDArray[np.uint8], instances: Instances, preset: Preset, manifest: Manifest
+) -> Assessment:
+    """Score what was found in a picture ``(rows, columns, 3)``."""
+    colours = colouring(tissue_pixels(picture), glass_of(picture))
+    return assess(instances, preset, manifest, _dark(picture, colours))
+
+
+def _dark(picture: npt.NDArray[np.uint8], colours: Colouring) -> Colouring:
+    """Note a picture that is mostly black, whose dark part does not count as tissue."""
+    return replace(colours, dark=colours.dark or float(np.median(picture.max(axis=2))) < DARK)
 
 
 def assess(

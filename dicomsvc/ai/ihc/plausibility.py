@@ -17,7 +17,7 @@ from dicomsvc.ai.ihc.scoring import Cells, Score, background
 Colours = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.floating[Any]]
 _LEAST_PIXELS: Final = 500
-_DARK: Final = 60
+DARK: Final = 60
 _LEAST_CHROMA: Final = 6.0
 _STAINED_OD: Final = 0.15
 _LEAST_STAINED: Final = 0.01
@@ -29,7 +29,7 @@ _LEAST_CONTRAST: Final = 0.1
 _UNSURE: Final = (0.3, 0.7)
 _MANY_UNSURE: Final = 0.2
 _MOST_UNSURE: Final = 0.45
-_DISAGREE: Final = (15.0, 40.0)
+_DISAGREE: Final = (30.0, 50.0)
 _LEAST_CORRELATION: Final = 0.3
 _DECONVOLUTION_CONTRAST: Final = 0.08
 _EXTREME: Final = (2.0, 98.0)
@@ -79,7 +79,7 @@ def colouring(tissue: Colours, glass: Values | None = None) -> Colouring:
     brown = (blue > 1.05 * green) & (blue > 1.3 * red)
     return Colouring(
         len(tissue),
-        bool(np.median(values.max(axis=1)) < _DARK),
+        bool(np.median(values.max(axis=1)) < DARK),
         float(np.ptp(values, axis=1).mean()),
         len(shown) / len(tissue),
         float(weight[eosin].sum()) / all_of,

@@ -10,8 +10,6 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from pydicom.sr.coding import Code
-
 from dicomsvc.errors import BadRequest
 
 
@@ -32,7 +30,7 @@ class Cutoff:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """``code`` names the percentage of positive cells, None where no public code is known for it.
+    """``measure`` names the percentage of positive cells as `dicomsvc.objects.codes` has it, in LOINC where it can.
 
     ``least_cells`` is how many cells a score should rest on; with fewer it carries a warning. ``allred`` says whether
     proportion and intensity score are given. ``source`` tells where cut-offs and rules are from.
@@ -42,7 +40,7 @@ class Preset:
     label: str
     compartment: Compartment = Compartment.NUCLEUS
     bins: tuple[float, float, float] = (0.2, 0.4, 0.6)
-    code: Code | None = None
+    measure: str = "positive_percent"
     cutoffs: tuple[Cutoff, ...] = ()
     allred: bool = False
     least_cells: int = 100
@@ -63,7 +61,7 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
             Preset(
                 "ki67",
                 "Ki-67",
-                code=Code("29593-1", "LN", "Ki-67 positive cells/100 cells in Tissue by Immune stain"),
+                measure="ki67_percent",
                 cutoffs=(Cutoff(0, "5 % or less"), Cutoff(5.0001, "between 5 % and 30 %"), Cutoff(30, "30 % or more")),
                 least_cells=500,
                 source="5 % and 30 %, and at least 500 cells: International Ki67 in Breast Cancer Working Group, 2021",
@@ -71,7 +69,7 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
             Preset(
                 "er",
                 "Estrogen receptor",
-                code=Code("14228-1", "LN", "Estrogen receptor positive cells/100 cells in Tissue by Immune stain"),
+                measure="er_percent",
                 cutoffs=_HORMONE,
                 allred=True,
                 source=_HORMONE_SOURCE,
@@ -79,7 +77,7 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
             Preset(
                 "pr",
                 "Progesterone receptor",
-                code=Code("14230-7", "LN", "Progesterone receptor positive cells/100 cells in Tissue by Immune stain"),
+                measure="pr_percent",
                 cutoffs=(_HORMONE[0], Cutoff(1, "positive")),
                 allred=True,
                 source=_HORMONE_SOURCE,
