@@ -4,6 +4,7 @@ Two U-Nets in a row. The paper's encoders are EfficientNet-B7 and -B0; here they
 eight blocks, so that the whole is 5 MB and runs without a GPU. The second one is given the image beside the mask.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 import torch
@@ -38,6 +39,21 @@ class WNet(Lite0UNet):
         for each in (self.encoder, self.second_encoder):
             if weights is not None:
                 each.load_imagenet(weights)
+
+    def load_mask(self, state: Mapping[str, Tensor]) -> None:
+        """Let the first stage begin as a `Lite0UNet` whose first map is the mask.
+
+        What a ``detail`` branch of it added to the map is not taken.
+
+        Raises
+        ------
+        KeyError
+            When it is no such network.
+        """
+        own = self.state_dict()
+        first = {name: state[name] for name in own if name.startswith(("encoder.", "decoder."))}
+        rows = {name: state[name][: own[name].shape[0]] for name in own if name.startswith("head.")}
+        self.load_state_dict(own | first | rows)
 
 
 def stages(network: WNet) -> tuple[list[nn.Module], list[nn.Module]]:

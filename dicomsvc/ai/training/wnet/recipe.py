@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from dicomsvc.ai.training.nuclei.recipe import Recipe as NucleiRecipe
+from dicomsvc.ai.training.recipe import DataPath
 
 
 class Recipe(NucleiRecipe):
@@ -12,8 +13,10 @@ class Recipe(NucleiRecipe):
 
     ``centres`` are solid dots of ``dot_radius`` pixels (the paper's 2), or density masks that fall off to nothing
     ``reach`` pixels from the middle, as steeply as ``steepness`` says (the paper's equation 1 leaves both open).
+    ``nuclei`` is the weights file of a run of the task ``nuclei``, whose mask the first stage begins with.
     """
 
+    nuclei: DataPath | None = None
     alpha: float = Field(default=10.0, gt=0, le=1000)
     centres: Literal["density", "dots"] = "density"
     dot_radius: float = Field(default=2.0, ge=1, le=10)

@@ -43,6 +43,15 @@ def _pair(sample: Labelled, recipe: Recipe) -> Example:
     return torch.from_numpy(image), torch.from_numpy(targets(sample.labels, recipe, sample.unknown))
 
 
+def _begin_with_mask(network: WNet, file: Path) -> None:
+    if not file.is_file():
+        raise BadRequest(f"{file} does not exist; `nuclei` names the best.pt of a run of the task nuclei")
+    try:
+        network.load_mask(torch.load(file, map_location="cpu", weights_only=True)["network"])
+    except (KeyError, RuntimeError) as error:
+        raise BadRequest(f"{file} is not of a run of the task nuclei") from error
+
+
 class WNetTask(Task):
     name: ClassVar[str] = "wnet"
     recipe_type: ClassVar[type[Schedule]] = Recipe
@@ -51,6 +60,8 @@ class WNetTask(Task):
     def network(self) -> nn.Module:
         network = WNet()
         network.load_imagenet()
+        if self.recipe.nuclei is not None:
+            _begin_with_mask(network, self.recipe.nuclei)
         return network
 
     def examples(self, first: int, length: int) -> Dataset[Example]:
