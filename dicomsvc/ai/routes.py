@@ -5,6 +5,7 @@ from functools import partial
 
 from fastapi import APIRouter
 
+from dicomsvc.ai.agreement_routes import agreement_routes
 from dicomsvc.ai.analysis.submission import performable
 from dicomsvc.ai.analysis_routes import analysis_routes
 from dicomsvc.ai.catalogue.repository import Catalogue
@@ -17,7 +18,7 @@ from dicomsvc.ai.model_routes import model_routes
 from dicomsvc.jobs import Jobs
 from dicomsvc.store import Store
 
-__all__ = ["analysis_routes", "click_routes", "ihc_routes", "model_routes", "performable_work"]
+__all__ = ["agreement_routes", "analysis_routes", "click_routes", "ihc_routes", "model_routes", "performable_work"]
 
 
 def ihc_routes(store: Store, jobs: Jobs, form_files: FormFiles) -> list[APIRouter]:

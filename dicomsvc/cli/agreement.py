@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,6 +33,7 @@ def agreement(
     as_json: JsonFlag = False,
 ) -> None:
     """Compare annotators: percent agreement, Cohen's and Fleiss' kappa, things drawn; write what most of them say."""
+    from dicomsvc.ai.agreement.documents import plain
     from dicomsvc.ai.agreement.files import Comparison
     from dicomsvc.ai.agreement.kappa import Weights
     from dicomsvc.errors import BadRequest
@@ -41,16 +42,7 @@ def agreement(
         raise BadRequest(f"--weights is one of {', '.join(Weights)}")
     with progress_bar("comparing") as report:
         found = Comparison(files, consensus, least_iou, Weights(weights), report).run()
-    emit(_plain(asdict(found)), "\n".join(_lines(found)), as_json=as_json)
-
-
-def _plain(value: Any) -> Any:
-    """Return a document without NaN, which JSON has not."""
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
+    emit(plain(asdict(found)), "\n".join(_lines(found)), as_json=as_json)
 
 
 def _lines(found: "FilesReport") -> Iterator[str]:

@@ -150,7 +150,7 @@ def _group_dataset(group: AnnotationGroup, number: int, uid: str, provenance: Pr
     ds.AnnotationGroupUID = uid
     ds.AnnotationGroupLabel = (group.label or finding.label)[:64]
     by_machine = group.generation is not Generation.MANUAL
-    description = group.description or (NOT_VERIFIED if by_machine else "")
+    description = group.description or ((provenance.statement or NOT_VERIFIED) if by_machine else "")
     if description:
         ds.AnnotationGroupDescription = description
     ds.AnnotationGroupGenerationType = group.generation.value

@@ -12,7 +12,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
 from dicomsvc.errors import InvalidInstance
-from dicomsvc.objects.provenance import Algorithm, Identity, Provenance
+from dicomsvc.objects.provenance import Algorithm, Identity, Provenance, StoredObject
 from dicomsvc.objects.source import SourceLevel, SourceSlide
 
 NOT_VERIFIED: Final = "AI result, not verified"
@@ -86,16 +86,16 @@ def common_modules(
     _add_specimen(ds, source)
     levels = source.levels if referenced is None else referenced
     if levels:
-        ds.ReferencedSeriesSequence = [referenced_series(source, levels)]
+        ds.ReferencedSeriesSequence = [referenced_series(source, levels), *_source_series(provenance.sources)]
     return ds
 
 
 def content_identification(ds: Dataset, identity: Identity, provenance: Provenance) -> None:
-    """Add the Content Identification Macro (PS3.3 10.9), which says that nobody has verified the content."""
+    """Add the Content Identification Macro (PS3.3 10.9), which says that nobody has verified a model's content."""
     ds.ContentLabel = identity.content_label
-    ds.ContentDescription = (identity.content_description or NOT_VERIFIED)[:64]
+    ds.ContentDescription = (identity.content_description or provenance.statement or NOT_VERIFIED)[:64]
     # A person's name has components; that of an algorithm stands where the family name does.
-    ds.ContentCreatorName = f"{_plain(provenance.algorithm.name)}^AI"
+    ds.ContentCreatorName = f"{_plain(provenance.algorithm.name)}^{'' if provenance.statement else 'AI'}"
 
 
 def instance_reference(level: SourceLevel) -> Dataset:
@@ -112,6 +112,21 @@ def referenced_series(source: SourceSlide, levels: Iterable[SourceLevel]) -> Dat
     item.SeriesInstanceUID = UID(source.series_instance_uid)
     item.ReferencedInstanceSequence = [instance_reference(level) for level in levels]
     return item
+
+
+def _source_series(sources: Iterable[StoredObject]) -> list[Dataset]:
+    """Return items of Referenced Series Sequence for other objects than the slide."""
+    series: dict[str, Dataset] = {}
+    for each in sources:
+        if each.series_instance_uid not in series:
+            series[each.series_instance_uid] = Dataset()
+            series[each.series_instance_uid].SeriesInstanceUID = UID(each.series_instance_uid)
+            series[each.series_instance_uid].ReferencedInstanceSequence = []
+        reference = Dataset()
+        reference.ReferencedSOPClassUID = UID(each.sop_class_uid)
+        reference.ReferencedSOPInstanceUID = UID(each.sop_instance_uid)
+        series[each.series_instance_uid].ReferencedInstanceSequence.append(reference)
+    return list(series.values())
 
 
 def code_item(code: Code) -> Dataset:
@@ -226,7 +241,7 @@ def _add_equipment(ds: Dataset, source: SourceSlide, provenance: Provenance) -> 
     model.ManufacturerModelName = algorithm.name
     model.SoftwareVersions = algorithm.version
     model.ContributionDateTime = _in_zone_of(source, provenance.created).strftime("%Y%m%d%H%M%S.%f%z")
-    model.ContributionDescription = (
+    model.ContributionDescription = provenance.statement or (
         f"{NOT_VERIFIED}. Weights SHA-256 {algorithm.weights_sha256}; work item {provenance.work_item_uid}"
     )
     if provenance.requested_by:

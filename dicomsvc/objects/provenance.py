@@ -21,7 +21,8 @@ class Equipment:
 class Algorithm:
     """Algorithm Identification Macro (PS3.3 10.16).
 
-    ``weights_sha256`` is the hex digest of the model file; ``parameters`` are all settings that the result depends on.
+    ``weights_sha256`` is the hex digest of the model file, empty for a rule; ``parameters`` are all settings that the
+    result depends on.
     """
 
     name: str
@@ -34,19 +35,35 @@ class Algorithm:
     @property
     def parameter_text(self) -> str:
         """Algorithm Parameters (0066,0032): ``key=value`` pairs, the weights' digest among them."""
-        pairs = {**self.parameters, "weights_sha256": self.weights_sha256}
+        weights = {"weights_sha256": self.weights_sha256} if self.weights_sha256 else {}
+        pairs = {**self.parameters, **weights}
         return "; ".join(f"{key}={value}" for key, value in sorted(pairs.items()))
 
 
 @dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object of the same study that a result was made of."""
+
+    series_instance_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
-    """``created`` has a time zone. ``work_item_uid`` is the Unified Procedure Step that asked for the result."""
+    """``created`` has a time zone. ``work_item_uid`` is the Unified Procedure Step that asked for the result.
+
+    ``statement`` stands where a model's result says that nobody has verified it: for results that are not a model's.
+    ``sources`` are the objects that such a result was made of.
+    """
 
     algorithm: Algorithm
     equipment: Equipment
     created: datetime
     work_item_uid: str
     requested_by: str = ""
+    statement: str = ""
+    sources: tuple[StoredObject, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from dicomsvc import __version__
-from dicomsvc.ai.routes import analysis_routes, click_routes, ihc_routes, model_routes, performable_work
+from dicomsvc.ai.routes import (
+    agreement_routes,
+    analysis_routes,
+    click_routes,
+    ihc_routes,
+    model_routes,
+    performable_work,
+)
 from dicomsvc.auth import Authenticator
 from dicomsvc.dicomweb import FrameApp, retrieve_routes, search_routes, store_routes, workitem_routes
 from dicomsvc.errors import DicomsvcError
@@ -44,6 +51,7 @@ def build_app(store: Store, traffic: Traffic | None = None) -> AsgiApp:
     app.include_router(upload_routes(store, jobs))
     app.include_router(analysis_routes(store, jobs))
     app.include_router(model_routes(store))
+    app.include_router(agreement_routes(store))
     app.include_router(click_routes(store, form_files))
     for router in ihc_routes(store, jobs, form_files):
         app.include_router(router)

@@ -152,8 +152,18 @@ class PixelTally:
     _often: list[Counts] = field(default_factory=list)
     _of: list[Groups] = field(default_factory=list)
 
+    def add_blocks(self, pictures: Sequence[Picture], side: int) -> None:
+        """Add a picture in blocks of so many pixels a side, each of which counts as a picture: for a whole slide."""
+        rows, columns = pictures[0].shape
+        for row in range(0, rows, side):
+            for column in range(0, columns, side):
+                self.add([each[row : row + side, column : column + side] for each in pictures])
+
     def add(self, pictures: Sequence[Picture | None]) -> None:
-        """Add one picture's classes of pixels by annotator, 0 for background; None who did not look at it."""
+        """Add one picture's classes of pixels by annotator, 0 for background, -1 for unknown.
+
+        None is an annotator who did not look at it.
+        """
         shape = next(each.shape for each in pictures if each is not None)
         columns = [np.full(shape, NONE, np.int64) if each is None else each.astype(np.int64) for each in pictures]
         kinds, often = np.unique(np.stack([each.ravel() for each in columns], axis=1), axis=0, return_counts=True)
@@ -161,9 +171,10 @@ class PixelTally:
         self._rows.append(kinds)
         self._often.append(often.astype(np.float64))
 
-    def report(self, names: Sequence[str]) -> RatingsReport:
+    def report(self, names: Sequence[str], classes: Sequence[str] = ()) -> RatingsReport:
+        """Return the comparison; ``classes`` are the names of classes from 0 on, by default their numbers."""
         rows = np.concatenate(self._rows)
-        order = [str(number) for number in range(int(rows.max(initial=0)) + 1)]
+        order = list(classes) or [str(number) for number in range(int(rows.max(initial=0)) + 1)]
         return compare_ratings(names, order, rows, np.concatenate(self._often), np.concatenate(self._of))
 
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,9 @@ from dicomsvc.ai.agreement.kappa import Weights
 from dicomsvc.ai.agreement.sources import (
     CLASSES,
     LABELS,
+    UNKNOWN_CLASS,
     Kind,
+    LabelPicture,
     kind_of,
     label_files,
     names_of,
@@ -28,7 +30,6 @@ from dicomsvc.ai.agreement.sources import (
 from dicomsvc.ai.agreement.things import LEAST_IOU, Thing, outline_of, things_of, things_of_marks
 from dicomsvc.errors import BadRequest
 
-UNDECIDED_PIXEL: Final = 255
 Tell = Callable[[int, int, str], None]
 
 
@@ -106,13 +107,13 @@ class Comparison:
                 read_labels(folder, name) if name in each else None
                 for folder, each in zip(self.files, found, strict=True)
             ]
-            shapes = {each[0].shape for each in read if each is not None}
+            shapes = {each.things.shape for each in read if each is not None}
             if len(shapes) > 1:
                 raise BadRequest(f"the labels of {name} differ in size")
             kept = consensus_things(
                 things.add([_things(each) for each in read]), sum(each is not None for each in read)
             )
-            pixels.add([_classes(each) for each in read])
+            pixels.add([None if each is None else each.classes for each in read])
             total += len(kept)
             if self.consensus is not None:
                 self._write(name, kept, shapes.pop(), read)
@@ -121,7 +122,9 @@ class Comparison:
             Kind.FOLDERS, tuple(names), len(pictures), pixels=pixels.report(names), things=things.report(), kept=total
         )
 
-    def _write(self, name: str, kept: Sequence[Thing], shape: tuple[int, ...], read: "Sequence[_Read | None]") -> None:
+    def _write(
+        self, name: str, kept: Sequence[Thing], shape: tuple[int, ...], read: Sequence[LabelPicture | None]
+    ) -> None:
         assert self.consensus is not None
         labels = np.zeros(shape, np.uint16)
         for number, thing in enumerate(kept, 1):
@@ -129,23 +132,16 @@ class Comparison:
             part = labels[thing.row : thing.row + rows, thing.column : thing.column + columns]
             part[thing.mask & (part == 0)] = number
         _save(labels, self.consensus / LABELS / f"{name}.png")
-        classes = [each[1] for each in read if each is not None and each[1] is not None]
-        if classes:
-            _save(majority_mask(classes, UNDECIDED_PIXEL, UNDECIDED_PIXEL), self.consensus / CLASSES / f"{name}.png")
+        present = [each for each in read if each is not None]
+        if any(each.has_classes for each in present):
+            voted = majority_mask([each.classes for each in present], unknown=-1, undecided=UNKNOWN_CLASS)
+            _save(voted, self.consensus / CLASSES / f"{name}.png")
 
 
-_Read = tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8] | None]
-
-
-def _things(read: _Read | None) -> list[Thing] | None:
-    return None if read is None else things_of(*read)
-
-
-def _classes(read: _Read | None) -> npt.NDArray[np.integer[Any]] | None:
+def _things(read: LabelPicture | None) -> list[Thing] | None:
     if read is None:
         return None
-    labels, classes = read
-    return (labels > 0).astype(np.uint8) if classes is None else classes
+    return things_of(read.things, np.maximum(read.classes, 0) if read.has_classes else None)
 
 
 def _feature(thing: Thing, pixel: float) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def cohen_by_group(tables: Counts, weights: Weights = Weights.NONE, seed: int = 
     drawn = _times_drawn(len(tables), seed)
     again = np.einsum("rg,gij->rij", drawn, tables)
     whole = _cohen(tables.sum(axis=0, keepdims=True), weights)[0]
-    return _interval(whole, _cohen(again, weights), int(tables.sum()))
+    return _interval(whole, _cohen(again, weights), int(tables.sum()), len(tables))
 
 
 def category_counts(ratings: Ratings, categories: int | None = None) -> Counts:
@@ -160,6 +160,7 @@ def _with_interval(
     counts = category_counts(ratings[enough])
     if not len(counts):
         return _undefined()
+    names: Groups = np.zeros(1, np.int64)
     each = np.ones(len(counts)) if often is None else often[enough]
     units = int(each.sum())
     # Units with the same counts are the same: a table of how often each kind occurs is as good, and much smaller.
@@ -168,18 +169,20 @@ def _with_interval(
     if groups is None:
         again = np.random.default_rng(seed).multinomial(units, total / units, RESAMPLES).astype(np.float64)
     else:
-        _, group = np.unique(groups[enough], return_inverse=True)
-        table = np.bincount(group * len(kinds) + kind.ravel(), each, (int(group.max()) + 1) * len(kinds))
-        again = _times_drawn(int(group.max()) + 1, seed) @ table.reshape(-1, len(kinds))
-    return _interval(measure(kinds, total[np.newaxis])[0], measure(kinds, again), units)
+        names, group = np.unique(groups[enough], return_inverse=True)
+        table = np.bincount(group * len(kinds) + kind.ravel(), each, len(names) * len(kinds))
+        again = _times_drawn(len(names), seed) @ table.reshape(-1, len(kinds))
+    drawn = None if groups is None else len(names)
+    return _interval(measure(kinds, total[np.newaxis])[0], measure(kinds, again), units, drawn)
 
 
 def _times_drawn(groups: int, seed: int) -> Counts:
     return np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), RESAMPLES).astype(np.float64)
 
 
-def _interval(value: float, again: Counts, units: int) -> Agreement:
-    defined = again[np.isfinite(again)]
+def _interval(value: float, again: Counts, units: int, groups: int | None = None) -> Agreement:
+    # Of a single group there is nothing to draw anew.
+    defined = again[np.isfinite(again)] if groups is None or groups > 1 else again[:0]
     if not len(defined) or not np.isfinite(value):
         return Agreement(float(value), np.nan, np.nan, units)
     low, high = np.percentile(defined, [2.5, 97.5])

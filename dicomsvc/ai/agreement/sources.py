@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -12,10 +13,12 @@ from PIL import Image
 
 from dicomsvc.ai.training.data.geojson import read_geojson
 from dicomsvc.ai.training.data.marks import NO_CLASS, Mark
+from dicomsvc.ai.training.labelled import UNKNOWN
 from dicomsvc.errors import BadRequest
 
 LABELS: Final = "labels"
 CLASSES: Final = "classes"
+UNKNOWN_CLASS: Final = 255
 _MOST_PIXELS: Final = 1 << 26
 _MOST_BYTES: Final = 1 << 27
 
@@ -99,8 +102,17 @@ def label_files(folder: Path) -> dict[str, Path]:
     return {file.stem: file for file in sorted((folder / LABELS).glob("*.png"))}
 
 
-def read_labels(folder: Path, name: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8] | None]:
-    """Return the thing in each pixel, and its class where the folder has ``classes/ID.png``.
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelPicture:
+    """The thing in each pixel, 0 for none, and its class, -1 where the annotator does not know."""
+
+    things: npt.NDArray[np.int32]
+    classes: npt.NDArray[np.int16]
+    has_classes: bool
+
+
+def read_labels(folder: Path, name: str) -> LabelPicture:
+    """Read ``labels/ID.png`` and, where there is one, ``classes/ID.png``; without it everything is of class 1.
 
     Raises
     ------
@@ -108,15 +120,15 @@ def read_labels(folder: Path, name: str) -> tuple[npt.NDArray[np.int32], npt.NDA
         When one is not readable, or their sizes differ.
     """
     labels = _picture(folder / LABELS / f"{name}.png").astype(np.int64)
-    _, numbers = np.unique(np.concatenate([[0], labels.ravel()]), return_inverse=True)
-    anew = numbers[1:].reshape(labels.shape).astype(np.int32)
+    unknown = labels == UNKNOWN
+    _, numbers = np.unique(np.concatenate([[0], np.where(unknown, 0, labels).ravel()]), return_inverse=True)
+    things = numbers[1:].reshape(labels.shape).astype(np.int32)
     file = folder / CLASSES / f"{name}.png"
-    if not file.is_file():
-        return anew, None
-    classes = _picture(file)
-    if classes.shape != labels.shape or classes.max(initial=0) > 254:
-        raise BadRequest(f"{file} has another size than its labels, or classes above 254")
-    return anew, classes.astype(np.uint8)
+    classes = _picture(file) if file.is_file() else (things > 0).astype(np.uint8)
+    if classes.shape != labels.shape or classes.max(initial=0) > UNKNOWN_CLASS:
+        raise BadRequest(f"{file} has another size than its labels, or more than 8 bits")
+    known = np.where(unknown | (classes == UNKNOWN_CLASS), -1, classes.astype(np.int16))
+    return LabelPicture(things, known.astype(np.int16), file.is_file())
 
 
 def _picture(file: Path) -> npt.NDArray[Any]:

@@ -38,6 +38,8 @@ class Drawing:
     origin: Origin
     marks: list[Mark] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
+    records: dict[str, InstanceRecord] = field(default_factory=dict)
+    """The objects that it was drawn in, by their UID."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -216,10 +218,13 @@ class _Study:
             for each in found:
                 if not self.choice.takes_class(each.label, each.code, each.role):
                     self.left_out.add("class that was not asked for")
-                elif isinstance(each, Mark):
-                    slide.drawing(annotator, origin).marks.append(each)
+                    continue
+                drawing = slide.drawing(annotator, origin)
+                drawing.records[record.sop_instance_uid] = record
+                if isinstance(each, Mark):
+                    drawing.marks.append(each)
                 else:
-                    slide.drawing(annotator, origin).segments.append(each)
+                    drawing.segments.append(each)
 
 
 def _annotator_of(report: Report) -> str:

@@ -14,6 +14,7 @@ Grades = Mapping[int, int]
 """Grade, from 1 on, by the number of a nucleus."""
 CLASSES: Final = "classes"
 MOST: Final = 20
+_UNKNOWN: Final = 255
 _SHARES: Final = (0.6, 0.9)
 """A patch has the highest grade in it, so that high ones have to be rare if patches of all grades are to be had."""
 
@@ -36,8 +37,8 @@ def size_grades(sample: Labelled, limits: Sequence[float]) -> Grades:
 def folder_grades(sample: Labelled, folder: Path, factor: float) -> Grades | None:
     """Return grades by ``classes/ID.png``, which has the class of each pixel from 1 on; None where there is none.
 
-    ``factor`` is how many times larger the sample is than its file. A nucleus has the class that most of its pixels
-    have; one without any has the first.
+    255 there means that nobody knows. ``factor`` is how many times larger the sample is than its file. A nucleus has
+    the class that most of its pixels have; one without any has the first.
 
     Raises
     ------
@@ -55,6 +56,8 @@ def folder_grades(sample: Labelled, folder: Path, factor: float) -> Grades | Non
             classes = np.asarray(picture)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise BadRequest(f"{file} cannot be read as a picture") from error
+    if classes.ndim == 2:
+        classes = np.where(classes == _UNKNOWN, 0, classes)
     if classes.shape != sample.labels.shape or classes.max(initial=0) > MOST:
         raise BadRequest(f"{file} has another size than its picture, or more than {MOST} classes")
     columns = MOST + 1

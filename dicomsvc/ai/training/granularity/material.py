@@ -12,7 +12,7 @@ from dicomsvc.ai.training.granularity.grading import Grades, folder_grades, size
 from dicomsvc.ai.training.granularity.marks import Granularity, drawn, marks
 from dicomsvc.ai.training.granularity.patches import Pixels, balanced, cut, grid
 from dicomsvc.ai.training.granularity.plan import Plan
-from dicomsvc.ai.training.labelled import Labelled, fold_of, labelled_files, read_labelled, resized
+from dicomsvc.ai.training.labelled import Labelled, folds_of, labelled_files, read_labelled, resized
 from dicomsvc.errors import BadRequest
 
 Folds = tuple[int, ...]
@@ -64,13 +64,15 @@ def read_material(folder: Path, plan: Plan) -> Material:
         When there are no labelled pictures, or none for one of the parts.
     """
     files = labelled_files(folder, plan.groups)
-    parts = {fold: [name for name in files if fold_of(name) in fold] for fold in (TRAINING, VALIDATION, TEST)}
-    empty = [
-        word for word, fold in (("training", TRAINING), ("validation", VALIDATION), ("test", TEST)) if not parts[fold]
-    ]
-    if empty:
-        raise BadRequest(f"{folder} has too few pictures: none falls to {' or '.join(empty)}")
-    read = {fold: [_read(name, *files[name], plan) for name in names] for fold, names in parts.items()}
+    folds = folds_of(folder, files)
+    parts = {"training": TRAINING, "validation": VALIDATION, "test": TEST}
+    read: dict[Folds, list[tuple[Labelled, float]]] = {}
+    for word, part in parts.items():
+        found = [_read(name, *files[name], plan) for name in files if folds[name] in part]
+        # What is not known everywhere tells neither what is background nor which nuclei are complete.
+        read[part] = [each for each in found if each[0].unknown is None or not each[0].unknown.any()]
+        if not read[part]:
+            raise BadRequest(f"{folder} has too few pictures that are known everywhere: none falls to {word}")
     limits = size_limits([sample for sample, _ in read[TRAINING]])
     given = [folder_grades(sample, folder, factor) for each in read.values() for sample, factor in each]
     by_folder = all(each is not None for each in given)
@@ -96,6 +98,8 @@ def _read(name: str, image: Path, labels: Path, plan: Plan) -> tuple[Labelled, f
     largest = max(sample.labels.shape) * factor
     # A picture whose nuclei are few pixels large would become one that no memory holds.
     factor *= min(1.0, 4 * _LARGEST / largest)
+    if sample.unknown is not None and sample.unknown.any():
+        return sample, factor
     sample = resized(sample, factor) if factor != 1 else sample
     top, left = (max(0, (size - _LARGEST) // 2) for size in sample.labels.shape)
     inner = slice(top, top + _LARGEST), slice(left, left + _LARGEST)
