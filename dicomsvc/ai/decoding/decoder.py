@@ -35,6 +35,8 @@ def decoder(
         When the manifest's output cannot be decoded: a tensor or setting that its kind does not have.
     """
     kind, mpp = manifest.output.kind, mpp or manifest.input.mpp
+    if kind is OutputKind.CLICKS:
+        raise InvalidModel(f"{manifest.name} answers clicks; it does not look at tiles")
     _check(manifest)
     settings = check_settings(kind, manifest.output.settings)
     if kind is OutputKind.INSTANCES:
