@@ -21,6 +21,7 @@ from dicomsvc.wsi.plan import Grid, Rectangle
 _CELLS: Final = 8
 _MARGIN: Final = 8
 _LARGEST: Final = 1.5
+_LEAST_INSIDE: Final = 0.5
 _MOST_THINGS: Final = 65_534
 
 
@@ -99,14 +100,14 @@ def areas(drawn: Drawn, cutting: Cutting) -> tuple[list[Rectangle], int]:
     pieces = [piece for region in regions for piece in _pieces(region, cutting.side)]
     tiles: set[tuple[int, int]] = set()
     for mark, box in placed:
-        if mark.role is Role.THING and not _is_inside(box, pieces):
+        if mark.role is Role.THING and _share_inside(box, pieces) < _LEAST_INSIDE:
             tiles |= _touched(mark, drawn.scale, grid, cutting.side)
     for segment in drawn.segments:
         if segment.role is Role.THING:
             tiles |= set(segment.tiles(grid, cutting.side))
     side = cutting.side
     squares = [Rectangle(x * side, y * side, side, side).overlap(plane) for x, y in sorted(tiles)]
-    found = pieces + [square for square in squares if not _is_inside(square, pieces)]
+    found = pieces + [square for square in squares if _share_inside(square, pieces) < 1]
     found = [area for area in dict.fromkeys(found) if min(area.width, area.height) > 0]
     chosen = np.linspace(0, len(found) - 1, min(cutting.most, len(found))).round().astype(int)
     return [found[at] for at in chosen], len(found) - len(chosen)
@@ -176,8 +177,9 @@ def _pieces(box: Rectangle, side: int) -> Iterator[Rectangle]:
             yield Rectangle(left, top, right - left, bottom - top)
 
 
-def _is_inside(box: Rectangle, pieces: Sequence[Rectangle]) -> bool:
-    return sum(_size(box.overlap(piece)) for piece in pieces) >= _size(box)
+def _share_inside(box: Rectangle, pieces: Sequence[Rectangle]) -> float:
+    """Return how much of a rectangle lies in pieces, those that overlap counted twice."""
+    return sum(_size(box.overlap(piece)) for piece in pieces) / max(1, _size(box))
 
 
 def _size(box: Rectangle) -> int:

@@ -11,7 +11,7 @@ from dicomsvc.ai.training.data.marks import Mark, Ring
 from dicomsvc.wsi.plan import Rectangle
 
 Inside = npt.NDArray[np.bool_]
-_FINER: Final = 4
+_FINER: Final = 8
 
 
 def box_in(mark: Mark, scale: tuple[float, float]) -> Rectangle:
