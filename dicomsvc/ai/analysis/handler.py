@@ -21,7 +21,7 @@ from dicomsvc.ai.analysis.strips import RasterStrips
 from dicomsvc.ai.analysis.subject import open_subject
 from dicomsvc.ai.analysis.submission import checked_options, chosen_version
 from dicomsvc.ai.analysis.summary import Area, Summary, counted, map_numbers, measured
-from dicomsvc.ai.catalogue.manifest import Manifest
+from dicomsvc.ai.catalogue.manifest import Manifest, OutputKind
 from dicomsvc.ai.catalogue.repository import Catalogue
 from dicomsvc.ai.clicks.redrawing import Redrawing
 from dicomsvc.ai.decoding import Decoder, decoder, join_instances
@@ -174,7 +174,11 @@ class _Analysis:
         if first.instances is not None:
             instances = join_instances(load(chunk.number) for chunk in plan.chunks)
             instances = marked(instances, self._preparation.manifest, self._preparation.request.options.marker)
-        rasters = {name: RasterStrips(name, plan, load, _BACKGROUNDS.get(name, 0)) for name in first.rasters}
+        smooth = self._preparation.manifest.output.settings.get("smoothing", 0) >= 1
+        rasters = {
+            name: RasterStrips(name, plan, load, _BACKGROUNDS.get(name, 0), smooth=smooth and name == "class_map")
+            for name in first.rasters
+        }
         return Findings(instances, rasters)
 
     def _summary(self, findings: Findings) -> Summary:
@@ -188,7 +192,9 @@ class _Analysis:
             counts = {area.label: raster.counts(classes, area.place) for area in areas}
             if not any(count[1:].sum() for count in counts.values()):
                 raise UnfitSlide(f"{self._preparation.manifest.name} found nothing that it knows on the slide")
-            return measured(counts, self._plane_mm2 * raster.cell**2, areas)
+            # A tile is a tile, whatever the tissue's edge cuts off: shares of tiles are of those that have a class.
+            of_classes = self._preparation.manifest.output.kind is OutputKind.CLASSIFICATION
+            return measured(counts, self._plane_mm2 * raster.cell**2, areas, of_classes=of_classes)
         if "map" in findings.rasters:
             return map_numbers(findings.rasters["map"], areas)
         return Summary(tuple(areas))

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicomsvc.ai.decoding import ChunkFindings, Raster
+from dicomsvc.ai.decoding.smoothing import without_single_cells
 from dicomsvc.ai.findings import Instances
 from dicomsvc.ai.rasters import OutlineRaster
 from dicomsvc.objects.levels import Strips
@@ -57,6 +58,8 @@ class RasterStrips:
         Returns a chunk's findings by its number.
     background
         Where no tile was looked at.
+    smooth
+        Whether single cells are taken out of a class map.
 
     Attributes
     ----------
@@ -64,11 +67,20 @@ class RasterStrips:
         Width and height of a cell, in plane pixels.
     """
 
-    def __init__(self, name: str, plan: TilePlan, load: Callable[[int], ChunkFindings], background: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        plan: TilePlan,
+        load: Callable[[int], ChunkFindings],
+        background: float,
+        *,
+        smooth: bool = False,
+    ) -> None:
         self._name = name
         self._plan = plan
         self._load = load
         self._background = background
+        self._smooth = smooth
         self._rasters: OrderedDict[int, Raster] = OrderedDict()
         self._bytes = 0
         first = self._raster(plan.chunks[0].number) if plan.chunks else None
@@ -114,6 +126,14 @@ class RasterStrips:
 
     def _block(self, first: int, end: int) -> Strip:
         """Return whole rows of cells from ``first`` to before ``end``."""
+        if not self._smooth:
+            return self._read(first, end)
+        above = max(0, first - 1)
+        smoothed = without_single_cells(self._read(above, min(end + 1, self._rows)))
+        return smoothed[first - above : end - above]
+
+    def _read(self, first: int, end: int) -> Strip:
+        """Return rows as the model gave them."""
         shape = (end - first, self._columns, *self._like.shape[2:])
         block = np.full(shape, self._background, self._like.dtype)
         for chunk in self._plan.chunks:

@@ -17,6 +17,9 @@ from dicomsvc.objects.provenance import FindingClass
 from dicomsvc.objects.report_content import ReportContent, ReportGroup, ReportMeasurement, ResultReference
 from dicomsvc.wsi.plan import Rectangle
 
+_MOST_SAID = 20
+"""Areas whose shares stand in the report's comment; all stand in its tree."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Area:
@@ -92,16 +95,20 @@ def counted(instances: Instances, areas: Sequence[Area], classes: int) -> Summar
     return Summary(tuple(areas), tuple(rows()))
 
 
-def measured(counts: Mapping[str, npt.NDArray[np.int64]], cell_mm2: float, areas: Sequence[Area]) -> Summary:
+def measured(
+    counts: Mapping[str, npt.NDArray[np.int64]], cell_mm2: float, areas: Sequence[Area], *, of_classes: bool = False
+) -> Summary:
     """Measure classes by the cells of their maps; ``counts`` by the area's label, none first.
 
-    Shares are of the tissue that was analysed; of all that has a class where that is more, as when glass is one.
+    Shares are of the tissue that was analysed; of all that has a class where that is more, as when glass is one, or
+    where ``of_classes`` says so: then they add to 100.
     """
 
     def rows() -> Iterator[Row]:
         for area in areas:
             cells = counts[area.label]
-            whole = max(area.analysed_mm2, float(cells[1:].sum()) * cell_mm2)
+            classified = float(cells[1:].sum()) * cell_mm2
+            whole = classified if of_classes else max(area.analysed_mm2, classified)
             for number, count in enumerate(cells[1:].tolist()):
                 measurements = [ReportMeasurement("area_mm2", count * cell_mm2)]
                 measurements.append(ReportMeasurement("area_percent", 100 * count * cell_mm2 / whole if whole else 0.0))
@@ -180,8 +187,27 @@ def report_content(
     shown = {"SEG", "ANN"} if summary.rows else set()
     # A label map shows what the segmentation does, and readers that do not know its class refuse the whole report.
     others = tuple(reference for kind, reference in references.items() if kind not in (*shown, "LABELMAP"))
-    comment = " ".join((manifest.intended_use, manifest.limitations)).strip()
+    comment = " ".join((_shares(manifest, summary), manifest.intended_use, manifest.limitations)).strip()
     return ReportContent(tuple(groups), others, comment)
+
+
+def _shares(manifest: Manifest, summary: Summary) -> str:
+    """Return each area's shares in a sentence, the largest first; nothing where no class has an area."""
+    sentences = []
+    for area in summary.areas[:_MOST_SAID]:
+        found = {
+            manifest.classes[row.number].label: each.value
+            for row in summary.rows
+            if row.area is area
+            for each in row.measurements
+            if each.name == "area_percent"
+        }
+        ordered = sorted(found.items(), key=lambda entry: -entry[1])
+        if ordered:
+            sentences.append(
+                f"{area.label}: {', '.join(f'{label} {share:.1f} %' for label, share in ordered)} of area."
+            )
+    return " ".join(sentences)
 
 
 def _plain(measurements: Sequence[ReportMeasurement]) -> dict[str, float]:

@@ -77,6 +77,9 @@ SETTINGS: Final[Mapping[OutputKind, Mapping[str, Setting]]] = MappingProxyType(
         },
         OutputKind.CLASSIFICATION: {
             "threshold": Setting(0.0, *_FRACTION, "Probability below which a tile has no class."),
+            "smoothing": Setting(
+                0.0, *_FRACTION, "1: a tile unlike its eight neighbours gets the class that five of them have."
+            ),
         },
         OutputKind.MAP: {},
         OutputKind.IMAGE: {},
