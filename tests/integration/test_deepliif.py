@@ -209,7 +209,7 @@ def test_a_file_name_steers_no_path_and_nothing_is_left_on_disk(service: Running
 def test_the_service_answers_others_while_it_infers_and_forgets_who_left(
     service: RunningService, field: MadeField
 ) -> None:
-    large = np.tile(field.picture, (6, 6, 1))
+    large = np.tile(field.picture, (4, 4, 1))
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(
             httpx.post,

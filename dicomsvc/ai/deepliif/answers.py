@@ -21,6 +21,15 @@ from dicomsvc.ai.pictures import Picture, read_picture
 from dicomsvc.errors import BadRequest, NotParseable, TooLarge
 
 
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """The files that ``/api/postprocess`` gets."""
+
+    img: Path
+    seg_img: Path
+    marker_img: Path | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Processed:
     table: CellTable
@@ -40,32 +49,34 @@ def infer(engine: Engine, path: Path, wish: Wish, model: str | None, stop: Stop)
     picture = _picture(path, "img")
     warnings = () if wish.nopost else check_picture(picture)
     manifest = engine.model(model)
-    maps = map_picture(picture, wish.mpp, manifest, engine.backend(), tell=stop.check)
-    stop.check()
     told = {"name": manifest.name, "version": manifest.version, "final": not is_fallback(manifest)}
-    if wish.nopost:
-        return _json({"images": _encoded(_chosen(maps, {}, wish)), "model": told})
-    done = _processed(picture, maps.segmentation, maps.marker, wish, maps.hematoxylin)
-    warnings += cell_warnings(done.table, done.answer, preset_named(DEFAULT), manifest)
-    stop.check()
-    images = _encoded(_chosen(maps, done.images, wish))
+    with engine.room(picture.shape[0] * picture.shape[1], stop):
+        maps = map_picture(picture, wish.mpp, manifest, engine.backend(), tell=stop.check)
+        stop.check()
+        if wish.nopost:
+            return _json({"images": _encoded(_chosen(maps, {}, wish)), "model": told})
+        done = _processed(picture, maps.segmentation, maps.marker, wish, maps.hematoxylin)
+        warnings += cell_warnings(done.table, done.answer, preset_named(DEFAULT), manifest)
+        stop.check()
+        images = _encoded(_chosen(maps, done.images, wish))
     return _json({"images": images, "scoring": done.answer.scoring(), "model": told, "warnings": warnings})
 
 
-def postprocess(img: Path, seg_img: Path, marker_img: Path | None, wish: Wish, stop: Stop) -> bytes:
+def postprocess(engine: Engine, pictures: Pictures, wish: Wish, stop: Stop) -> bytes:
     """Answer ``/api/postprocess`` for pictures in files, as JSON."""
     stop.check()
-    picture, shown = _picture(img, "img"), _picture(seg_img, "seg_img")
-    marker = None if marker_img is None else _picture(marker_img, "marker_img").max(axis=2)
+    picture, shown = _picture(pictures.img, "img"), _picture(pictures.seg_img, "seg_img")
+    marker = None if pictures.marker_img is None else _picture(pictures.marker_img, "marker_img").max(axis=2)
     for name, other in (("seg_img", shown), ("marker_img", marker)):
         if other is not None and other.shape[:2] != picture.shape[:2]:
             raise BadRequest(
                 f"{name} has {other.shape[1]} x {other.shape[0]} pixels, img {picture.shape[1]} x {picture.shape[0]}"
             )
-    done = _processed(picture, SegPlanes.of_picture(shown), marker, wish)
-    stop.check()
-    images = {"SegRefined": done.images["SegRefined"]} if wish.slim else done.images
-    return _json({"images": _encoded(images), "scoring": done.answer.scoring()})
+    with engine.room(picture.shape[0] * picture.shape[1], stop):
+        done = _processed(picture, SegPlanes.of_picture(shown), marker, wish)
+        stop.check()
+        images = _encoded({"SegRefined": done.images["SegRefined"]} if wish.slim else done.images)
+    return _json({"images": images, "scoring": done.answer.scoring()})
 
 
 def _picture(path: Path, name: str) -> Picture:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from dicomsvc.ai.deepliif.answers import infer, postprocess
+from dicomsvc.ai.deepliif.answers import Pictures, infer, postprocess
 from dicomsvc.ai.deepliif.parameters import Wish, read_wish
 from dicomsvc.ai.ihc.engine import Engine
 from dicomsvc.errors import BadRequest
@@ -66,9 +66,8 @@ def deepliif_routes(engine: Engine, form_files: FormFiles, folder: Path) -> APIR
     ) -> Response:
         wish = _wish(request)
         async with form_files(request, ("img", "seg_img", "marker_img"), folder) as files:
-            pictures = _file(files, "img"), _file(files, "seg_img"), files.get("marker_img")
-            answer = await engine.run(request, lambda stop: postprocess(*pictures, wish, stop))
-            return Response(answer, media_type=_JSON)
+            pictures = Pictures(_file(files, "img"), _file(files, "seg_img"), files.get("marker_img"))
+            return Response(await engine.run(request, partial(postprocess, engine, pictures, wish)), media_type=_JSON)
 
     return router
 

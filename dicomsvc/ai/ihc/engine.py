@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Final, TypeVar
 
@@ -16,6 +17,7 @@ from dicomsvc.config import Settings
 from dicomsvc.errors import Cancelled, Conflict, DicomsvcError, InvalidModel, NotFound, OutOfResources
 
 T = TypeVar("T")
+_PIXELS_AT_ONCE: Final = 36_000_000
 _AT_ONCE: Final = 2
 _MOST_WAITING: Final = 16
 _LOOK_EVERY_SECONDS: Final = 0.25
@@ -47,6 +49,8 @@ class Engine:
         self._lock = threading.Lock()
         self._backend: Backend | None = None
         self._running = CapacityLimiter(_AT_ONCE)
+        self._pixels = 0
+        self._room = threading.Condition()
 
     def model(self, name: str | None = None) -> Manifest:
         """Return the model that is asked for; else the trained one, or where that is out of use the fallback.
@@ -73,6 +77,21 @@ class Engine:
             if self._backend is None:
                 self._backend = open_backend(self._settings, repository)
             return self._backend
+
+    @contextmanager
+    def room(self, pixels: int, stop: Stop) -> Iterator[None]:
+        """Wait until so many pixels may be worked on: each takes some 70 bytes for as long as that lasts."""
+        with self._room:
+            while self._pixels and self._pixels + pixels > _PIXELS_AT_ONCE:
+                self._room.wait(_LOOK_EVERY_SECONDS)
+                stop.check()
+            self._pixels += pixels
+        try:
+            yield
+        finally:
+            with self._room:
+                self._pixels -= pixels
+                self._room.notify_all()
 
     async def run(self, request: Request, call: Callable[[Stop], T]) -> T:
         """Do what takes long in a thread; when the client leaves, the call is told to stop.

@@ -31,7 +31,7 @@ from dicomsvc.wsi.slide import Slide
 from dicomsvc.wsi.stain import apply_steps, fit_steps, sample_tissue
 from dicomsvc.wsi.tissue import detect_tissue
 
-MAX_PICTURE_PIXELS: Final = 64_000_000
+MAX_PICTURE_PIXELS: Final = 36_000_000
 MAX_PLANE_PIXELS: Final = 36_000_000
 _CHUNK_TILES: Final = 4
 _SAMPLES: Final = 200_000

@@ -9,7 +9,7 @@ from dicomsvc.ai.catalogue.manifest import Manifest
 from dicomsvc.ai.ihc.cells import CellTable, Thresholds
 from dicomsvc.ai.ihc.checking import cell_warnings, check_picture
 from dicomsvc.ai.ihc.engine import Engine, Stop
-from dicomsvc.ai.ihc.maps import Maps, map_picture, map_region
+from dicomsvc.ai.ihc.maps import MAX_PLANE_PIXELS, Maps, map_picture, map_region
 from dicomsvc.ai.ihc.presets import Preset
 from dicomsvc.ai.ihc.regions.region import Region, RegionCard
 from dicomsvc.ai.ihc.regions.storage import Regions
@@ -60,10 +60,12 @@ class Maker:
             raise NotFound(f"series {series} is not stored")
         subject = open_subject(self._store, study, series)
         manifest, backend = self._engine.model(order.model), self._engine.backend()
-        maps, area, scale = map_region(subject.slide, place, manifest, backend, tell=stop.check)
-        warnings = check_picture(maps.picture)
-        stop.check()
-        return self._keep(maps, manifest, backend, order, _Origin(study, series, (area.x, area.y), scale), warnings)
+        # The plane is coarser than the slide, or as fine: no region takes more.
+        with self._engine.room(min(place.width * place.height, MAX_PLANE_PIXELS), stop):
+            maps, area, scale = map_region(subject.slide, place, manifest, backend, tell=stop.check)
+            warnings = check_picture(maps.picture)
+            stop.check()
+            return self._keep(maps, manifest, backend, order, _Origin(study, series, (area.x, area.y), scale), warnings)
 
     def of_picture(self, path: Path, mpp: float, order: Order, stop: Stop) -> Region:
         """Look at a picture in a file.
@@ -81,9 +83,10 @@ class Maker:
             raise BadRequest(f"img: {error}") from error
         warnings = check_picture(picture)
         manifest, backend = self._engine.model(order.model), self._engine.backend()
-        maps = map_picture(picture, mpp, manifest, backend, tell=stop.check)
-        stop.check()
-        return self._keep(maps, manifest, backend, order, _Origin(), warnings)
+        with self._engine.room(picture.shape[0] * picture.shape[1], stop):
+            maps = map_picture(picture, mpp, manifest, backend, tell=stop.check)
+            stop.check()
+            return self._keep(maps, manifest, backend, order, _Origin(), warnings)
 
     def _keep(
         self,
