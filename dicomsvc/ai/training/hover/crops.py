@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from dicomsvc.ai.training.augmentation import photographed
 from dicomsvc.ai.training.hover.recipe import Recipe
 from dicomsvc.ai.training.hover.targets import targets
-from dicomsvc.ai.training.labelled import Labelled, fold_of, labelled_files, read_labelled
+from dicomsvc.ai.training.labelled import Labelled, folds_of, labelled_files, read_labelled
 from dicomsvc.ai.training.recipe import LabelledFolder
 from dicomsvc.ai.training.sampling import Balanced
 from dicomsvc.ai.training.segmentation.crops import Moved, Pixels, trimmed
@@ -47,8 +47,10 @@ def read_typed(recipe: Recipe, source: LabelledFolder, folds: Collection[int]) -
         When there is none in the folder, sizes differ, or a type is no class of the recipe.
     """
     found = []
-    for name, (image, labels) in labelled_files(source.folder, source.groups).items():
-        if fold_of(name) not in folds:
+    files = labelled_files(source.folder, source.groups)
+    parts = folds_of(source.folder, files)
+    for name, (image, labels) in files.items():
+        if parts[name] not in folds:
             continue
         picture = read_labelled(name, image, labels)
         types = (picture.labels > 0).astype(np.int32)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from dicomsvc.ai.pictures import read_picture
-from dicomsvc.ai.training.labelled import UNKNOWN, fold_of, labelled_files
+from dicomsvc.ai.training.labelled import UNKNOWN, folds_of, labelled_files
 from dicomsvc.ai.training.recipe import LabelledFolder
 from dicomsvc.ai.training.segmentation.recipe import Recipe
 from dicomsvc.errors import BadRequest
@@ -39,8 +39,10 @@ def read_pictures(recipe: Recipe, source: LabelledFolder, folds: Collection[int]
         When there is none in the folder, sizes differ, or a label is no class of the recipe.
     """
     found = []
-    for name, (image, labels) in labelled_files(source.folder, source.groups).items():
-        if fold_of(name) in folds:
+    files = labelled_files(source.folder, source.groups)
+    parts = folds_of(source.folder, files)
+    for name, (image, labels) in files.items():
+        if parts[name] in folds:
             pixels = read_picture(image)
             file = class_file(labels) if recipe.labels == "classes" else labels
             found.append(Picture(name, pixels, _channels(recipe, read_numbers(file, pixels.shape[:2]), file)))
