@@ -1,7 +1,7 @@
 """The crops that the IHC network learns from, and rendered pictures with known truth to measure it on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -101,8 +101,10 @@ def training_fields(recipe: Recipe) -> Fields:
     return _fields(recipe, folds, labelled, recipe.side, recipe.seed)
 
 
-def test_fields(recipe: Recipe, side: int = 512) -> Fields:
+def held_out_fields(recipe: Recipe, side: int = 512, *, coloured: bool = False) -> Fields:
     """Return pictures of nuclei that the recipe holds out, over backdrops of its slides or made ones.
+
+    With ``coloured`` they are the held-out coloured pictures, real tissue in other dyes.
 
     Raises
     ------
@@ -111,7 +113,17 @@ def test_fields(recipe: Recipe, side: int = 512) -> Fields:
     """
     if recipe.test_fold is None:
         raise BadRequest("the recipe has no test_fold: all nuclei were trained on")
-    return _fields(recipe, [recipe.test_fold], [], side, recipe.seed + 7)
+    labelled = [
+        sample
+        for each in recipe.labelled
+        if coloured and each.test_fold is not None
+        for sample in read_folder(each.folder, each.groups, [each.test_fold])
+        if sample.labels.any()
+    ]
+    if coloured and not labelled:
+        raise BadRequest("the recipe holds no coloured picture out")
+    fields = _fields(recipe, [recipe.test_fold], labelled, side, recipe.seed + 7)
+    return replace(fields, rendered=0.0) if coloured else fields
 
 
 def validation_examples(fields: Fields, count: int) -> list[Example]:
