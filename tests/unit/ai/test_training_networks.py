@@ -109,3 +109,14 @@ def test_a_wnet_begins_with_the_weights_of_the_network_for_nuclei():
     nuclei, network = Lite0UNet(4).state_dict(), WNet().state_dict()
     shared = [name for name in network if name in nuclei and nuclei[name].shape == network[name].shape]
     assert {name.split(".")[0] for name in shared} == {"encoder", "decoder"}
+
+
+def test_the_first_stage_of_a_wnet_answers_the_mask_it_was_given():
+    torch.manual_seed(2)
+    nuclei, network = Lite0UNet(4).eval(), WNet().eval()
+    network.load_mask(nuclei.state_dict())
+    image = torch.rand(1, 3, 32, 32) * 255
+    with torch.inference_mode():
+        assert torch.equal(network(image)[:, 0], nuclei(image)[:, 0])
+    with pytest.raises(KeyError):
+        network.load_mask({})
