@@ -19,6 +19,7 @@ import pytest
 import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
+from dicomsvc.ai.catalogue.reading import read_manifest
 from dicomsvc.ai.inference import InProcessBackend, TritonBackend, open_backend, staged_repository
 from dicomsvc.ai.inference.endpoint import Endpoint, endpoint_file, find_endpoint
 from dicomsvc.ai.triton.lock import find_keeper
@@ -122,6 +123,22 @@ def test_it_gives_what_onnx_runtime_gives_in_process(running: Running) -> None:
     assert np.array_equal(infer(running.backend, tiles), infer(in_process, tiles))
     assert running.backend.description == "Triton 2.51.0"
     assert in_process.description.endswith("in process")
+
+
+def test_the_nuclei_network_answers_alike_every_time_and_everywhere(running: Running) -> None:
+    """PyTorch against ONNX Runtime is checked at each export, with the same tolerance: 1 of 255."""
+    repository = staged_repository(running.settings.data)
+    spec = read_manifest(repository / "nuclei")[-1]
+    tiles = slide_tiles(2, spec.input.tile_size // 8).repeat(8, axis=1).repeat(8, axis=2)
+    outputs = list(spec.output.tensors.values())
+    in_process = InProcessBackend(repository)
+    one, again, other = (
+        backend.infer("nuclei", spec.number, {"IMAGE": tiles}, outputs)
+        for backend in (running.backend, running.backend, in_process)
+    )
+    for name in outputs:
+        assert np.array_equal(one[name], again[name])
+        assert np.abs(one[name].astype(int) - other[name].astype(int)).max() <= 1
 
 
 def test_batches_larger_than_grpcs_usual_message_go_through(running: Running) -> None:

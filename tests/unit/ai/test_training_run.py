@@ -111,7 +111,7 @@ def test_the_commands_train_measure_and_note_the_figures(recipe, tmp_path):
         done = CliRunner().invoke(app, given)
         assert done.exit_code == 0, done.output
     [manifest] = read_manifest(model)
-    assert (manifest.name, manifest.input.mpp) == ("nuclei-two", 0.5)
+    assert (manifest.name, manifest.input.mpp) == ("nuclei-two", 0.25)
     [figure] = manifest.accuracy
     assert (figure.dataset, figure.n) == ("made", 4)
     assert 0 <= figure.value <= 1 and np.isfinite(figure.value)

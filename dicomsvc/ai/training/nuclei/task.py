@@ -7,17 +7,19 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dicomsvc.ai.training.export import Shipped, onnx_bytes, write_model
+from dicomsvc.ai.training.export import onnx_bytes, write_model
 from dicomsvc.ai.training.networks.lite0 import imagenet_weights
 from dicomsvc.ai.training.networks.lite0_unet import Lite0UNet
 from dicomsvc.ai.training.nuclei.crops import Crops, training_data, validation_data
 from dicomsvc.ai.training.nuclei.losses import loss
 from dicomsvc.ai.training.nuclei.recipe import Recipe
+from dicomsvc.ai.training.nuclei.shipped import Shipped
 from dicomsvc.ai.training.nuclei.targets import CHANNELS
 from dicomsvc.ai.training.recipe import Schedule
 from dicomsvc.ai.training.task import Example, Task
 from dicomsvc.errors import BadRequest
 
+_TILE = 1024
 _MANIFEST = Path(__file__).with_name("nuclei.toml")
 
 
@@ -46,5 +48,6 @@ class NucleiTask(Task):
         return loss(answer, wanted)
 
     def write_model(self, network: nn.Module, folder: Path) -> None:
-        weights = onnx_bytes(Shipped(network, len(CHANNELS)), CHANNELS)
-        write_model(folder, weights, CHANNELS, _MANIFEST.read_text(encoding="utf-8"))
+        shipped = Shipped(network, len(CHANNELS), mirrored=True)
+        weights = onnx_bytes(shipped, CHANNELS, _TILE)
+        write_model(folder, weights, CHANNELS, _MANIFEST.read_text(encoding="utf-8"), _TILE)
