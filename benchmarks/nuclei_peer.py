@@ -11,6 +11,7 @@ deconvolution, threshold, multi-scale Laplacian of Gaussian, local maximum clust
 
 import argparse
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,14 @@ _FOREGROUND, _RADII, _SEARCH_RADIUS, _LEAST_AREA = 60, (6, 20), 10, 80
 
 def segmented(pixels: Any) -> Any:
     """Return the number of the nucleus in each pixel of an H&E picture of 0.5 um a pixel."""
-    from histomicstk.preprocessing.color_deconvolution import color_deconvolution, stain_color_map
-    from histomicstk.preprocessing.color_normalization import reinhard
-    from histomicstk.segmentation.nuclear import detect_nuclei_kofahi
+    deconvolution: Any = import_module("histomicstk.preprocessing.color_deconvolution")
+    normalization: Any = import_module("histomicstk.preprocessing.color_normalization")
+    nuclear: Any = import_module("histomicstk.segmentation.nuclear")
 
-    normalised = reinhard(pixels, _REFERENCE_MEAN, _REFERENCE_DEVIATION)
-    stains = np.array([stain_color_map[name] for name in ("hematoxylin", "eosin", "null")]).T
-    nuclear = color_deconvolution(normalised, stains).Stains[:, :, 0].astype(float)
-    return detect_nuclei_kofahi(nuclear, nuclear < _FOREGROUND, *_RADII, _LEAST_AREA, _SEARCH_RADIUS)
+    normalised = normalization.reinhard(pixels, _REFERENCE_MEAN, _REFERENCE_DEVIATION)
+    stains = np.array([deconvolution.stain_color_map[name] for name in ("hematoxylin", "eosin", "null")]).T
+    dark = deconvolution.color_deconvolution(normalised, stains).Stains[:, :, 0].astype(float)
+    return nuclear.detect_nuclei_kofahi(dark, dark < _FOREGROUND, *_RADII, _LEAST_AREA, _SEARCH_RADIUS)
 
 
 def instances(labels: Any, scale: float) -> list[dict[str, Any]]:

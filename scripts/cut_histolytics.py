@@ -1,7 +1,7 @@
 """Cut the labelled picture of the package ``histolytics`` into ninths, as a folder that recipes and ``evaluate`` read.
 
 ``python scripts/cut_histolytics.py hgsc_nest.jpg hgsc_nest_label.png FOLDER`` writes ``FOLDER/seen`` with the upper
-three, which the shipped network was trained on and its thresholds were set by, and ``FOLDER/unseen`` with the other six.
+three, which the shipped network was trained on or its thresholds were set by, and ``FOLDER/unseen`` with the others.
 """
 
 import sys
