@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import time
 import zipfile
 from pathlib import Path
 
@@ -189,6 +190,38 @@ def test_a_part_of_a_stored_slide_is_scored_in_slide_pixels(
     assert httpx.post(f"{service.url}/api/ihc/regions", json=beyond).status_code == 400
     unknown = {**order, "series_instance_uid": "1.2.3"}
     assert httpx.post(f"{service.url}/api/ihc/regions", json=unknown).status_code == 404
+
+
+def test_a_whole_slide_is_scored_at_other_limits_from_its_stored_annotations(
+    service: RunningService, ihc_slide: tuple[str, str], field: MadeField
+) -> None:
+    url = f"{service.url}/api/ihc/slides/{ihc_slide[1]}/scoring"
+    answer = httpx.get(url)
+    assert answer.status_code == 404
+    assert "POST /api/analyses" in answer.json()["error"]
+    order = {"study_instance_uid": ihc_slide[0], "series_instance_uid": ihc_slide[1], "model": "ihc-classical"}
+    analysis = httpx.post(f"{service.url}/api/analyses", json=order).json()
+    deadline = time.monotonic() + 90
+    while analysis["state"] not in ("COMPLETED", "CANCELED"):
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+        analysis = httpx.get(f"{service.url}/api/analyses/{analysis['uid']}").json()
+    assert analysis["state"] == "COMPLETED", analysis["error"]
+    found = httpx.get(url).json()
+    assert found["analysis"] == analysis["uid"]
+    assert found["scoring"]["num_total"] == pytest.approx(12 * len(field.centres), rel=0.06)
+    assert found["scoring"]["percent_pos"] == pytest.approx(100 * field.positive.mean(), abs=6)
+    assert found["score"]["final"] is False
+    fewer = httpx.get(url, params={"positive_threshold": 1}).json()["scoring"]
+    assert fewer["num_pos"] < found["scoring"]["num_pos"]
+    every = httpx.get(url, params={"marker_od": 0}).json()
+    assert every["score"]["status"] == "refused", "all positive, on no more brown than before"
+    large = httpx.get(url, params={"min_area_um2": 60}).json()["scoring"]
+    assert 0 < large["num_total"] < found["scoring"]["num_total"]
+    none = httpx.get(url, params={"min_area_um2": 5000}).json()
+    assert none["score"]["status"] == "refused" and "scoring" not in none
+    assert httpx.get(url, params={"prob_thresh": 100}).status_code == 409
+    assert httpx.get(url, params={"marker": "none"}).status_code == 400
 
 
 @pytest.mark.slow
