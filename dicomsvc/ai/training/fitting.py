@@ -117,7 +117,7 @@ class Run:
         if self.task.recipe.start is not None:
             _begin_with(network, self.task.recipe.start)
         network = network.to(self.place.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(_DECAY), use_buffers=True)
+        average = AveragedModel(network, multi_avg_fn=_averaged, use_buffers=True)
         groups = self.task.groups(network)
         return network, average, torch.optim.AdamW(groups, lr=self.task.recipe.learning_rate, weight_decay=1e-4)
 
@@ -221,6 +221,12 @@ def _is_of(recipe: Schedule, written: str) -> bool:
         return type(recipe).model_validate_json(written) == recipe
     except ValidationError:
         return False
+
+
+def _averaged(average: Any, current: Any, count: Tensor | int) -> None:
+    """Move the average to the weights, faster the fewer there were: a short run must forget its start."""
+    decay = min(_DECAY, (1 + float(count)) / (10 + float(count)))
+    get_ema_multi_avg_fn(decay)(average, current, count)
 
 
 def _begin_with(network: nn.Module, file: Path) -> None:
