@@ -114,9 +114,22 @@ def test_a_wnet_begins_with_the_weights_of_the_network_for_nuclei():
 def test_the_first_stage_of_a_wnet_answers_the_mask_it_was_given():
     torch.manual_seed(2)
     nuclei, network = Lite0UNet(4).eval(), WNet().eval()
-    network.load_mask(nuclei.state_dict())
+    network.load_nuclei(nuclei.state_dict())
     image = torch.rand(1, 3, 32, 32) * 255
     with torch.inference_mode():
         assert torch.equal(network(image)[:, 0], nuclei(image)[:, 0])
     with pytest.raises(KeyError):
-        network.load_mask({})
+        network.load_nuclei({})
+
+
+def test_a_first_stage_that_is_held_stays_as_it_is():
+    network = WNet()
+    network.hold_first()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    network.train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    network(torch.rand(2, 3, 32, 32) * 255).square().mean().backward()
+    optimizer.step()
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed
+    assert all(name.startswith("second_") for name in changed)

@@ -13,12 +13,14 @@ class Recipe(NucleiRecipe):
 
     ``centres`` are solid dots of ``dot_radius`` pixels (the paper's 2), or density masks that fall off to nothing
     ``reach`` pixels from the middle, as steeply as ``steepness`` says (the paper's equation 1 leaves both open).
-    ``nuclei`` is the weights file of a run of the task ``nuclei``, whose mask the first stage begins with.
+    ``nuclei`` is the weights file of a run of the task ``nuclei`` to begin with; unless the stages are trained in
+    ``joint``, its mask stays the first stage.
     """
 
     nuclei: DataPath | None = None
-    alpha: float = Field(default=10.0, gt=0, le=1000)
+    joint: bool = True
+    alpha: float = Field(default=20.0, gt=0, le=1000)
     centres: Literal["density", "dots"] = "density"
     dot_radius: float = Field(default=2.0, ge=1, le=10)
-    reach: float = Field(default=6.0, ge=2, le=30)
-    steepness: float = Field(default=3.0, gt=0, le=10)
+    reach: float = Field(default=7.0, ge=2, le=30)
+    steepness: float = Field(default=1.0, gt=0, le=10)

@@ -43,11 +43,11 @@ def _pair(sample: Labelled, recipe: Recipe) -> Example:
     return torch.from_numpy(image), torch.from_numpy(targets(sample.labels, recipe, sample.unknown))
 
 
-def _begin_with_mask(network: WNet, file: Path) -> None:
+def _begin_with_nuclei(network: WNet, file: Path) -> None:
     if not file.is_file():
         raise BadRequest(f"{file} does not exist; `nuclei` names the best.pt of a run of the task nuclei")
     try:
-        network.load_mask(torch.load(file, map_location="cpu", weights_only=True)["network"])
+        network.load_nuclei(torch.load(file, map_location="cpu", weights_only=True)["network"])
     except (KeyError, RuntimeError) as error:
         raise BadRequest(f"{file} is not of a run of the task nuclei") from error
 
@@ -61,7 +61,9 @@ class WNetTask(Task):
         network = WNet()
         network.load_imagenet()
         if self.recipe.nuclei is not None:
-            _begin_with_mask(network, self.recipe.nuclei)
+            _begin_with_nuclei(network, self.recipe.nuclei)
+        if not self.recipe.joint:
+            network.hold_first()
         return network
 
     def examples(self, first: int, length: int) -> Dataset[Example]:
