@@ -89,7 +89,8 @@ def test_the_picture_over_the_labels_is_that_of_the_slide(
     place, size = (2 * int(row["x"]), 2 * int(row["y"])), (2 * picture.shape[1], 2 * picture.shape[0])
     slide = np.asarray(openslide.OpenSlide(cmu_small_region).read_region(place, 0, size).convert("RGB"))
     halved = slide.reshape(picture.shape[0], 2, picture.shape[1], 2, 3).mean(axis=(1, 3))
-    assert np.abs(picture - halved).mean() < 3
+    # Decoders differ in how they enlarge the colour planes of a JPEG; a pixel beside would differ three times as much.
+    assert np.abs(picture - halved).mean() < 8 < np.abs(picture[:, 1:] - halved[:, :-1]).mean() / 2
 
 
 def test_annotations_of_a_coarser_level_lie_at_the_same_place(

@@ -12,13 +12,16 @@ from dicomsvc.wsi.plan import Rectangle
 
 Inside = npt.NDArray[np.bool_]
 _FINER: Final = 8
+_SLACK: Final = 0.02
+"""Reports keep places in single precision: an edge that is off by so little of a pixel touches no further pixel."""
 
 
 def box_in(mark: Mark, scale: tuple[float, float]) -> Rectangle:
     """Return the smallest rectangle of whole plane pixels around a mark; ``scale`` is plane per slide pixel, (x, y)."""
     left, top, right, bottom = mark.box
-    x, y = int(np.floor(left * scale[0])), int(np.floor(top * scale[1]))
-    return Rectangle(x, y, int(np.ceil(right * scale[0])) - x, int(np.ceil(bottom * scale[1])) - y)
+    x, y = int(np.floor(left * scale[0] + _SLACK)), int(np.floor(top * scale[1] + _SLACK))
+    width, height = int(np.ceil(right * scale[0] - _SLACK)) - x, int(np.ceil(bottom * scale[1] - _SLACK)) - y
+    return Rectangle(x, y, max(1, width), max(1, height))
 
 
 def painted(mark: Mark, scale: tuple[float, float], area: Rectangle) -> tuple[Rectangle, Inside]:
