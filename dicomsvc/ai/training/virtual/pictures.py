@@ -12,6 +12,8 @@ Plane = npt.NDArray[np.float32]
 _SIGMA: Final = 1.5
 _WINDOW: Final = 11
 _FLAT: Final = (0.01**2, 0.03**2)
+_FLATTEST: Final = 1e-9
+"""Variance over mean square from which on a picture is taken for one value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,10 @@ def mean_difference(parts: Sequence[Likeness]) -> float:
 def correlation(parts: Sequence[Likeness]) -> float:
     """Return Pearson's correlation over the pixels of all blocks; not a number where one picture is flat."""
     n, x, y, xx, yy, xy = np.sum([part.sums for part in parts], axis=0).tolist()
-    spread = (xx - x * x / n) * (yy - y * y / n)
-    return (xy - x * y / n) / float(np.sqrt(spread)) if spread > 1e-12 else float("nan")
+    of_x, of_y = xx - x * x / n, yy - y * y / n
+    if of_x <= _FLATTEST * xx or of_y <= _FLATTEST * yy:
+        return float("nan")
+    return (xy - x * y / n) / float(np.sqrt(of_x * of_y))
 
 
 def _blurred(plane: Plane) -> Plane:
