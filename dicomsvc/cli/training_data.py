@@ -89,7 +89,7 @@ def training_data(
         point_um=point_um,
     )
     wanted = _Wanted(out, mpp, choice, Cutting(side, most, is_complete, rim_um))
-    if Path(sources[0]).is_file():
+    if Path(sources[0]).is_file() or slide is not None:
         summary = _from_file(sources, slide, slide_mpp, wanted)
     else:
         summary = _from_store(sources, data, wanted)
