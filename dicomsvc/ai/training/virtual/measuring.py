@@ -24,7 +24,8 @@ from dicomsvc.ai.training.virtual.recipe import Recipe
 from dicomsvc.wsi.stain.density import HED, density, unit, unmix
 
 Plane = npt.NDArray[np.float32]
-_BLOCKS: Final = 24
+_KNOWN_BLOCKS: Final = 4
+_TEST_BLOCKS: Final = 12
 _GLASS: Final = 254.0
 METHODS: Final = ("model", "hematoxylin", "mean")
 _PICTURES: Final = {
@@ -49,8 +50,8 @@ class Inferred:
 
 def measure_and_note(recipe: Recipe, folder: Path) -> None:
     """Write ``FOLDER.report.json`` and the figures of ``model.toml``; thresholds come from the validation part."""
-    validation = read_blocks(recipe, [pair.validation for pair in recipe.pair], _BLOCKS)
-    test = read_blocks(recipe, [pair.test for pair in recipe.pair], _BLOCKS)
+    validation = read_blocks(recipe, [pair.validation for pair in recipe.pair], _KNOWN_BLOCKS)
+    test = read_blocks(recipe, [pair.test for pair in recipe.pair], _TEST_BLOCKS)
     if not test:
         return
     known = infer_blocks(recipe, folder, validation or test, validation or test)
