@@ -26,7 +26,7 @@ def bar_chart(title: str, series: Sequence[str], groups: Sequence[Group]) -> str
     lowest = min((bar.low for group in groups for bar in group.bars if bar is not None), default=0.0)
     base = max(0.0, floor(lowest * 10 - 0.5) / 10)
     wide = len(series) * _BAR + _GAP
-    width, height = max(_LEFT + len(groups) * wide + _GAP, 420), _TOP + _HEIGHT + _BELOW
+    width, height = max(_LEFT + len(groups) * wide + _GAP, 520), _TOP + _HEIGHT + _BELOW
 
     def across(value: float) -> float:
         return _TOP + _HEIGHT * (1 - (value - base) / (1 - base))
@@ -35,7 +35,7 @@ def bar_chart(title: str, series: Sequence[str], groups: Sequence[Group]) -> str
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         'font-family="sans-serif" font-size="10">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
-        f'<text x="{_LEFT}" y="14" font-size="12">{escape(title)}</text>',
+        f'<text x="{_LEFT}" y="14" font-size="12">{escape(title)}{_begins(base)}</text>',
     ]
     steps = round((1 - base) * 10)
     for step in range(steps + 1):
@@ -62,6 +62,10 @@ def bar_chart(title: str, series: Sequence[str], groups: Sequence[Group]) -> str
             f'<text x="{left + 13}" y="28">{escape(name)}</text>'
         )
     return "\n".join([*parts, "</svg>\n"])
+
+
+def _begins(base: float) -> str:
+    return f"; the axis begins at {base:.1f}" if base else ""
 
 
 def _bar(left: float, top: float, low: float, high: float, bottom: float, at: int) -> list[str]:
