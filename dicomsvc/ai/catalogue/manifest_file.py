@@ -174,6 +174,9 @@ def _check_guides(top: Fields, manifest: Manifest) -> None:
         top.table("input").fail("guides", 'must name "inclusion" for a model that answers clicks')
     if manifest.input.guides and not for_clicks:
         top.table("input").fail("guides", f"are for {OutputKind.CLICKS}, not for {manifest.output.kind}")
+    if for_clicks and (manifest.input.steps or manifest.input.statistics):
+        key = "steps" if manifest.input.steps else "statistics"
+        top.table("input").fail(key, "are not for a model that answers clicks: it sees a small part of the slide alone")
     if for_clicks and len(manifest.classes) != 1:
         top.fail("classes", "must be one for a model that answers clicks")
 

@@ -217,6 +217,7 @@ def test_the_catalogue_checks_what_a_click_model_says(tmp_path, model):
         ('kind = "clicks"', 'kind = "instances"', "guides are for clicks"),
         ('guides = ["inclusion", "exclusion"]\n', "", "guides"),
         ("guide_um = 1.0", "guide_um = 0", "guide_um must be a number above 0"),
+        ("overlap = 0", 'overlap = 0\nsteps = [{ name = "macenko" }]', "steps are not for a model that answers clicks"),
         ("guide_um = 1.0", 'guides_tensor = "OTHER"', "names 'OTHER'"),
     ):
         assert old in right
