@@ -126,14 +126,15 @@ def groups(drawings: Sequence[Drawing], least_iou: float = LEAST_IOU) -> list[Gr
         for first, second, iou in overlaps(drawings[one], drawings[other])
         if iou >= least_iou
     ]
-    member = {(who, at): {who: thing} for who, drawing in enumerate(drawings) for at, thing in enumerate(drawing)}
+    member = {(who, at): {who: at} for who, drawing in enumerate(drawings) for at in range(len(drawing))}
     for _, first, second in sorted(pairs, key=lambda pair: pair[0]):
         mine, theirs = member[first], member[second]
-        if mine is not theirs and not mine.keys() & theirs.keys():
+        if not mine.keys() & theirs.keys():
             mine.update(theirs)
-            for place in [place for place, group in member.items() if group is theirs] if len(theirs) > 1 else [second]:
+            for place in theirs.items():
                 member[place] = mine
-    return [Group(dict(sorted(each.items()))) for each in {id(group): group for group in member.values()}.values()]
+    found = {id(group): group for group in member.values()}.values()
+    return [Group({who: drawings[who][at] for who, at in sorted(group.items())}) for group in found]
 
 
 def _box(thing: Thing) -> tuple[int, int, int, int]:
