@@ -15,9 +15,11 @@ from dicomsvc.ai.catalogue.manifest import OutputKind
 from dicomsvc.ai.decoding.instances import smoothed
 from dicomsvc.ai.decoding.settings import check_settings
 from dicomsvc.ai.decoding.splitting import split
+from dicomsvc.ai.ihc.cells import Thresholds
 from dicomsvc.ai.ihc.postprocess import LEAST_VALUE, Plane, SegPlanes
 
 _SCALE: Final = np.float32(1 / 255)
+_USUAL: Final = Thresholds().prob
 
 
 def draw_segmentation(planes: Mapping[str, Plane], settings: Mapping[str, float], mpp: float) -> SegPlanes:
@@ -34,9 +36,16 @@ def draw_segmentation(planes: Mapping[str, Plane], settings: Mapping[str, float]
     boundary[value < LEAST_VALUE] = 0
     boundary[lines] = 255
     value[lines] = 0
+    value = _usual_threshold(known["threshold"])[value]
     # Rounded down: positive and negative add up to the value.
     positive = (value.astype(np.uint16) * planes["positive"] // 255).astype(np.uint8)
     return SegPlanes(positive, value - positive, boundary)
+
+
+def _usual_threshold(threshold: float) -> npt.NDArray[np.uint8]:
+    """Return what each of 256 values becomes, such that the model's threshold lies at DeepLIIF's usual one."""
+    own = min(max(threshold * 255, 1), 254)
+    return np.rint(np.interp(np.arange(256), (0, own, 255), (0, _USUAL, 255))).astype(np.uint8)
 
 
 def _parted(
