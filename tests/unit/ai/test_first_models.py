@@ -177,7 +177,7 @@ def test_the_same_tile_in_a_batch_gives_the_same(nuclei: Any) -> None:
     assert np.abs(both[1, :, :, 0].astype(int) - alone).max() <= 1
 
 
-@pytest.mark.parametrize("name", ["nuclei", "nuclei-classical", "ihc-classical", "tissue"])
+@pytest.mark.parametrize("name", ["nuclei", "nuclei-classical", "wnet-nuclei", "ihc", "ihc-classical", "tissue"])
 def test_models_run_the_runner_that_comes_with_dicomsvc(name: str) -> None:
     assert (MODELS / name / "1" / "model.py").read_bytes() == TEMPLATE.read_bytes()
     config = (MODELS / name / "config.pbtxt").read_text(encoding="utf-8")
