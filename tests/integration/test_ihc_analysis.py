@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 import tifffile
 from pydicom import Dataset
@@ -18,9 +16,9 @@ from dicomsvc.errors import BadRequest, UnfitSlide
 from dicomsvc.objects.annotations import read_annotations
 from dicomsvc.objects.report_text import report_text
 from dicomsvc.store import Store
+from tests.integration.drawn_ihc import drawn
 from tests.integration.test_analysis_kinds import instances, put, results, work_on
 
-HEMATOXYLIN, DAB = np.array([[0.65, 0.70, 0.29], [0.27, 0.57, 0.78]])
 SIDE = 1024
 POSITIVE_PERCENT = 30
 
@@ -34,23 +32,8 @@ def in_process(settings: Settings) -> Iterator[Store]:
 
 @pytest.fixture(scope="module")
 def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A drawn slide: round nuclei 26 pixels apart, three in ten of them brown, on pale bluish tissue."""
-    chance = np.random.default_rng(4)
-    hematoxylin, dab = np.full((SIDE, SIDE), 0.08, np.float32), np.full((SIDE, SIDE), 0.04, np.float32)
-    for row in range(26, SIDE - 20, 26):
-        for column in range(26, SIDE - 20, 26):
-            place = (column + int(chance.integers(-3, 4)), row + int(chance.integers(-3, 4)))
-            positive = chance.random() < POSITIVE_PERCENT / 100
-            cv2.circle(
-                dab if positive else hematoxylin, place, int(chance.integers(6, 8)), 0.75 if positive else 0.5, -1
-            )
-    grain = cv2.GaussianBlur(chance.normal(1, 0.4, (SIDE, SIDE)).astype(np.float32), (0, 0), 1.5)
-    planes = [cv2.GaussianBlur(plane * grain, (0, 0), 0.8) for plane in (hematoxylin, dab)]
-    unit = [vector / np.linalg.norm(vector) for vector in (HEMATOXYLIN, DAB)]
-    density = sum(plane[:, :, None] * vector for plane, vector in zip(planes, unit, strict=True))
     path = tmp_path_factory.mktemp("ihc") / "ihc.tif"
-    pixels = np.clip(250 * 10**-density, 0, 255).astype(np.uint8)
-    tifffile.imwrite(path, pixels, tile=(256, 256), photometric="rgb", compression="jpeg")
+    tifffile.imwrite(path, drawn(SIDE, POSITIVE_PERCENT)[0], tile=(256, 256), photometric="rgb", compression="jpeg")
     return path
 
 

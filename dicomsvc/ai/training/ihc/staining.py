@@ -97,7 +97,7 @@ def _counterstain(
     """Return hematoxylin: pale to strong, less of it under the chromogen, and never so much that it hides that."""
     strength = float(np.exp(chance.uniform(np.log(0.13), np.log(1.0))))
     each = (strength * np.exp(chance.normal(0, 0.2, len(layout.population)))).astype(np.float32)
-    under = np.minimum(each * chance.uniform(0.1, 1.0), _MOST_OVER_MARKER * amount)
+    under = np.minimum(each * chance.uniform(0.0, 1.0), _MOST_OVER_MARKER * amount)
     nuclei = layout.chromatin * _spread(np.where(positive, under, each).astype(np.float32), layout)
     around = layout.tissue * np.float32(chance.uniform(0.01, 0.2) * strength)
     grain = 1 + np.float32(0.3) * noise(len(nuclei), chance.uniform(2, 15), chance)
@@ -110,7 +110,7 @@ def _counterstain(
 def _specific(layout: Layout, amount: npt.NDArray[np.float32], chance: Chance) -> Floats:
     """Return nuclear chromogen: smoother than chromatin, sometimes speckled."""
     shape = (layout.chromatin > 0).astype(np.float32)
-    texture = chance.uniform(0.2, 0.8)
+    texture = chance.uniform(0.0, 0.8)
     plane = _spread(amount, layout) * (
         np.float32(texture) * layout.chromatin + np.float32(1 - texture) * blurred(shape, 0.5)
     )
@@ -154,11 +154,12 @@ def _other(side: int, chance: Chance) -> Iterator[tuple[Floats, npt.NDArray[np.f
         for _ in range(int(chance.integers(2, 25))):
             _add_disc(plane, chance, (0.7, 2.5), 0.6, chance.uniform(0.3, 1.3))
         yield plane, colour
-    if chance.random() < 0.15:
+    if chance.random() < 0.08:
         plane = np.zeros((side, side), np.float32)
         for _ in range(int(chance.integers(2, 20))):
-            _add_disc(plane, chance, (4.5, 7.5), 0.8, chance.uniform(0.05, 0.3))
-        yield plane, np.array([0.2, 0.6, 0.77]) if chance.random() < 0.6 else np.array([0.2, 0.85, 0.48])
+            # Pale: a smooth round disc of full brown is a nucleus.
+            _add_disc(plane, chance, (4.5, 7.5), 0.8, chance.uniform(0.03, 0.12))
+        yield plane, np.array([0.15, 0.5, 0.85]) if chance.random() < 0.4 else np.array([0.2, 0.85, 0.48])
 
 
 def _add_disc(plane: Floats, chance: Chance, radius: tuple[float, float], sigma: float, amount: float) -> None:

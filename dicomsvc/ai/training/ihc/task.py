@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
+import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -18,7 +19,26 @@ from dicomsvc.ai.training.networks.lite0_unet import Lite0UNet
 from dicomsvc.ai.training.recipe import Schedule
 from dicomsvc.ai.training.task import Example, Task
 
+_SURELY: Final = 1.0
+"""How much less POSITIVE counts than MASK, as a logit."""
 _MANIFEST = Path(__file__).with_name("ihc.toml")
+
+
+class Joined(nn.Module):
+    """The network as it ships: what is surely positive is nucleus.
+
+    Smooth round nuclei that are brown all over look like red cells to MASK, but not to POSITIVE.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits = self.network(image)
+        mask, positive = (CHANNELS.index(name) for name in ("MASK", "POSITIVE"))
+        surely = torch.maximum(logits[:, mask], logits[:, positive] - _SURELY)
+        return torch.cat([surely[:, None], logits[:, mask + 1 :]], dim=1)
 
 
 class IhcTask(Task):
@@ -47,5 +67,5 @@ class IhcTask(Task):
         return loss(answer, wanted)
 
     def write_model(self, network: nn.Module, folder: Path) -> None:
-        weights = onnx_bytes(Shipped(network, len(CHANNELS)), CHANNELS)
+        weights = onnx_bytes(Shipped(Joined(network), len(CHANNELS)), CHANNELS)
         write_model(folder, weights, CHANNELS, _MANIFEST.read_text(encoding="utf-8"))
