@@ -125,7 +125,7 @@ def _jobs(slide: DrawnSlide, mpp: float, key: bytes) -> Iterable[_Job]:
             open=lambda: Plane(slide.slide, mpp),
             marks=drawing.marks,
             segments=drawing.segments,
-            is_complete=origin is Origin.ACCEPTED,
+            is_complete=origin is Origin.ACCEPTED and all(mark.role is not Role.REGION for mark in drawing.marks),
         )
 
 

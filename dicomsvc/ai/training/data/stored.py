@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from pydicom.dataset import Dataset as Document
@@ -12,7 +12,7 @@ from dicomsvc.ai.overlay.stored import SEGMENTATIONS, same_object
 from dicomsvc.ai.overlay.view import SlidePlane
 from dicomsvc.ai.training.data.bulk import bulk_marks
 from dicomsvc.ai.training.data.choice import Choice, LeftOut, Origin
-from dicomsvc.ai.training.data.marks import Mark
+from dicomsvc.ai.training.data.marks import Mark, Role
 from dicomsvc.ai.training.data.reports import REPORT_STORAGES, Report, ToPixels, load_report, read_report, series_named
 from dicomsvc.ai.training.data.segments import Segment, segments_of
 from dicomsvc.dicom.json import Metadata, metadata_dataset
@@ -137,8 +137,10 @@ class _Study:
             return frozenset()
         self.left_out.update(report.left_out)
         for uid, marks in report.marks.items():
-            if marks:
-                self._add(record, slides[uid], _annotator_of(report), _origin_of(report), marks)
+            # What a model's report outlines is where it looked, not what it found.
+            outlines = marks if report.annotator else [replace(mark, role=Role.REGION) for mark in marks]
+            if outlines:
+                self._add(record, slides[uid], _annotator_of(report), _origin_of(report), outlines)
         return report.references if report.verdict is Verdict.ACCEPTED and not report.annotator else frozenset()
 
     def take_objects(self, records: Sequence[InstanceRecord], accepted: set[str]) -> None:
