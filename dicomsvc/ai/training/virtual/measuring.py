@@ -24,8 +24,8 @@ from dicomsvc.ai.training.virtual.recipe import Recipe
 from dicomsvc.wsi.stain.density import HED, density, unit, unmix
 
 Plane = npt.NDArray[np.float32]
-_KNOWN_BLOCKS: Final = 4
-_TEST_BLOCKS: Final = 12
+_KNOWN_BLOCKS: Final = 3
+_TEST_BLOCKS: Final = 9
 _GLASS: Final = 254.0
 METHODS: Final = ("model", "hematoxylin", "mean")
 _PICTURES: Final = {
