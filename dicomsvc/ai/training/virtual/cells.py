@@ -33,7 +33,7 @@ def nuclei_threshold(planes: Sequence[Plane]) -> float:
     values = np.concatenate([_smooth(plane)[::4, ::4].ravel() for plane in planes])
     steps = np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
     found, _ = cv2.threshold(steps, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    return float(found) / 255
+    return (float(found) + 0.5) / 255
 
 
 def find_cells(plane: Plane, threshold: float, mpp: float) -> npt.NDArray[np.int32]:
@@ -59,7 +59,7 @@ def positive_threshold(means: Floats) -> float:
     """Return Otsu's threshold of the means of cells, 0 to 1."""
     steps = np.clip(np.rint(means * 255), 0, 255).astype(np.uint8)
     found, _ = cv2.threshold(steps.reshape(-1, 1), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    return float(found) / 255
+    return (float(found) + 0.5) / 255
 
 
 def of_all(parts: Sequence[Cells]) -> Cells:
