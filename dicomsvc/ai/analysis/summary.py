@@ -184,7 +184,8 @@ def report_content(
             )
         )
     groups += [score_group(area.label, area.outline, each) for area, each in summary.scores]
-    shown = {"SEG", "ANN"} if summary.rows else set()
+    # A region's numbers are of a part of these objects: then the report as a whole names them.
+    shown = {"SEG", "ANN"} if any(row.area.place is None for row in summary.rows) else set()
     # A label map shows what the segmentation does, and readers that do not know its class refuse the whole report.
     others = tuple(reference for kind, reference in references.items() if kind not in (*shown, "LABELMAP"))
     comment = " ".join((_shares(manifest, summary), manifest.intended_use, manifest.limitations)).strip()

@@ -1,7 +1,7 @@
 """Finds what was drawn on the slides of a study: reports, bulk annotations and segmentations in the store."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -28,6 +28,7 @@ from dicomsvc.wsi.slide import Slide, open_slide
 UNNAMED = "unnamed person"
 _FRAME_OF_REFERENCE = "00200052"
 _BY_HAND = ("MANUAL", "SEMIAUTOMATIC")
+_REJECTED = "result that a person rejected"
 
 
 @dataclass(slots=True, eq=False)
@@ -73,8 +74,8 @@ def read_study(store: Store, study_instance_uid: str, choice: Choice, left_out: 
     """
     records = store.instances.find(study_instance_uid)
     study = _Study(store, choice, left_out, _slides(store, records, left_out))
-    accepted = study.take_reports([record for record in records if record.sop_class_uid in REPORT_STORAGES])
-    study.take_objects(records, accepted)
+    verdicts = study.take_reports([record for record in records if record.sop_class_uid in REPORT_STORAGES])
+    study.take_objects(records, verdicts)
     return [slide for slide in study.slides if slide.drawings]
 
 
@@ -101,8 +102,8 @@ class _Study:
     left_out: LeftOut
     slides: list[DrawnSlide]
 
-    def take_reports(self, records: Sequence[InstanceRecord]) -> set[str]:
-        """Take what reports outline; return the UIDs of the instances that accepted ones are about."""
+    def take_reports(self, records: Sequence[InstanceRecord]) -> dict[str, Verdict]:
+        """Take what reports outline; return what people said of the instances that they name, by UID."""
         documents: list[tuple[InstanceRecord, Document]] = []
         for record in records:
             try:
@@ -113,14 +114,11 @@ class _Study:
             newest = {id(each) for each in latest_versions([ds for _, ds in documents])}
         except DicomsvcError as error:
             self.left_out.add(str(error), len(documents))
-            return set()
-        accepted: set[str] = set()
-        for record, ds in documents:
-            if id(ds) in newest:
-                accepted |= self._take_report(record, ds)
-        return accepted
+            return {}
+        judged = [self._take_report(record, ds) for record, ds in documents if id(ds) in newest]
+        return _joined((uid, verdict) for each in judged for uid, verdict in each.items())
 
-    def _take_report(self, record: InstanceRecord, ds: Document) -> frozenset[str]:
+    def _take_report(self, record: InstanceRecord, ds: Document) -> dict[str, Verdict]:
         slides: dict[str, DrawnSlide] = {}
         try:
             named = series_named(ds)
@@ -131,36 +129,48 @@ class _Study:
             report = read_report(ds, {uid: slide.plane.from_mm for uid, slide in slides.items()}, radius)
         except DicomsvcError as error:
             self.left_out.add(str(error))
-            return frozenset()
+            return {}
+        # What a person's report names is not what it is a verdict on.
+        judged = {} if report.verdict is None or report.annotator else dict.fromkeys(report.references, report.verdict)
         if report.verdict is Verdict.REJECTED:
             self.left_out.add("report that a person rejected", max(1, sum(map(len, report.marks.values()))))
-            return frozenset()
+            return judged
         self.left_out.update(report.left_out)
         for uid, marks in report.marks.items():
             # What a model's report outlines is where it looked, not what it found.
             outlines = marks if report.annotator else [replace(mark, role=Role.REGION) for mark in marks]
             if outlines:
                 self._add(record, slides[uid], _annotator_of(report), _origin_of(report), outlines)
-        return report.references if report.verdict is Verdict.ACCEPTED and not report.annotator else frozenset()
+        return judged
 
-    def take_objects(self, records: Sequence[InstanceRecord], accepted: set[str]) -> None:
-        """Take bulk annotations and segmentations; ``accepted`` are those that an accepted report refers to."""
-        accepted_series = {record.series_instance_uid for record in records if record.sop_instance_uid in accepted}
+    def take_objects(self, records: Sequence[InstanceRecord], verdicts: Mapping[str, Verdict]) -> None:
+        """Take bulk annotations and segmentations; ``verdicts`` are by the UID of an instance."""
         kinds = (str(MicroscopyBulkSimpleAnnotationsStorage), *SEGMENTATIONS)
-        images: dict[tuple[object, ...], list[StoredImage]] = defaultdict(list)
         chosen = [record for record in records if record.sop_class_uid in kinds]
+        # A report names the finest level of a pyramid; the others are in its series.
+        of_series = _joined(
+            (record.series_instance_uid, verdicts[record.sop_instance_uid])
+            for record in chosen
+            if record.sop_instance_uid in verdicts
+        )
+        images: dict[tuple[Verdict | None, tuple[object, ...]], list[StoredImage]] = defaultdict(list)
         for record, metadata in self.store.instances.metadata(chosen):
-            automatic = Origin.ACCEPTED if record.series_instance_uid in accepted_series else Origin.MODELS
+            verdict = verdicts.get(record.sop_instance_uid) or of_series.get(record.series_instance_uid)
             try:
                 if record.sop_class_uid in SEGMENTATIONS:
                     image = open_image(self.store, record, metadata)
-                    images[(automatic, *same_object(image))].append(image)
+                    images[verdict, same_object(image)].append(image)
+                elif verdict is Verdict.REJECTED:
+                    self.left_out.add(_REJECTED)
                 else:
-                    self._take_annotations(record, metadata, automatic)
+                    self._take_annotations(record, metadata, _automatic(verdict))
             except DicomsvcError as error:
                 self.left_out.add(f"annotations that cannot be read: {type(error).__name__}")
-        for (automatic_origin, *_), levels in images.items():
-            self._take_segmentation(levels, Origin(str(automatic_origin)))
+        for (verdict, _), levels in images.items():
+            if verdict is Verdict.REJECTED:
+                self.left_out.add(_REJECTED)
+            else:
+                self._take_segmentation(levels, _automatic(verdict))
 
     def _take_annotations(self, record: InstanceRecord, metadata: Metadata, automatic: Origin) -> None:
         ds = metadata_dataset(metadata, "")
@@ -234,9 +244,21 @@ def _annotator_of(report: Report) -> str:
 
 
 def _origin_of(report: Report) -> Origin:
-    if report.annotator:
-        return Origin.PEOPLE
-    return Origin.ACCEPTED if report.verdict is Verdict.ACCEPTED else Origin.MODELS
+    return Origin.PEOPLE if report.annotator else _automatic(report.verdict)
+
+
+def _automatic(verdict: Verdict | None) -> Origin:
+    """Return the origin of what a model found."""
+    return Origin.ACCEPTED if verdict is Verdict.ACCEPTED else Origin.MODELS
+
+
+def _joined(verdicts: Iterable[tuple[str, Verdict]]) -> dict[str, Verdict]:
+    """Return one verdict for each UID: a rejection goes before an acceptance."""
+    found: dict[str, Verdict] = {}
+    for uid, verdict in verdicts:
+        if found.get(uid) is not Verdict.REJECTED:
+            found[uid] = verdict
+    return found
 
 
 def _creator(ds: Dataset, by_hand: bool) -> str:
