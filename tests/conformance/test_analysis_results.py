@@ -3,11 +3,14 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 from pydicom import Dataset, dcmread
 
 from dicomsvc.ai.analysis.handler import analyze
 from dicomsvc.ai.catalogue.repository import Catalogue
+from dicomsvc.ai.clicks.service import Asked, ClickService
 from dicomsvc.config import Settings
 from dicomsvc.store import Store
 from dicomsvc.wsi.slide import open_slide
@@ -22,6 +25,7 @@ from tests.conformance.test_pixel_objects import (
     complaints,
 )
 from tests.integration import model_folders
+from tests.integration.drawn_ihc import drawn
 from tests.integration.handmade_slides import file_of, level, uids
 from tests.integration.test_analysis_kinds import REGION, put, work_on
 from tests.integration.wado_server import store_files
@@ -43,7 +47,7 @@ def in_process(settings: Settings) -> Iterator[Store]:
         yield store
 
 
-@pytest.mark.parametrize("model", ["tissue", "nuclei", *MADE])
+@pytest.mark.parametrize("model", ["tissue", "nuclei", "tissue-class", "virtual-if", *MADE])
 def test_results_of_every_kind_of_model_are_valid(model: str, in_process: Store, tmp_path: Path) -> None:
     if model in MADE:
         Catalogue(in_process.settings).add(MADE[model](tmp_path / model))
@@ -52,6 +56,31 @@ def test_results_of_every_kind_of_model_are_valid(model: str, in_process: Store,
     paths = results(in_process, analyze(work)["instances"])
     for path in paths:
         check(path)
+    assert complaints("dcentvfy", *paths) == set()
+
+
+def test_results_of_immunohistochemistry_are_valid(in_process: Store, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "ihc.tif", drawn(512, 40)[0], tile=(256, 256), photometric="rgb", compression="jpeg")
+    uids = put(in_process, tmp_path / "ihc.tif", 0.5)
+    work = work_on(in_process, "ihc", uids, options={"marker": "ki67", "channels": True})
+    paths = results(in_process, analyze(work)["instances"])
+    for path in paths:
+        check(path)
+    assert {dcmread(path, stop_before_pixels=True).Modality for path in paths} == {"ANN", "SEG", "SR", "SM"}
+    assert complaints("dcentvfy", *paths) == set()
+
+
+def test_what_clicks_store_is_valid(in_process: Store) -> None:
+    _, series = put(in_process)
+    # Nuclei lie close here: some of these places are on one.
+    points = np.stack(np.meshgrid(np.arange(1000, 1240, 30), np.arange(1000, 1240, 30)), axis=2).reshape(-1, 2)
+    asked = Asked(points.astype(np.float64), "nuclick")
+    answer = ClickService(in_process).on_slide(series, asked, keep_for="Li^Ming=李^明")
+    assert len(answer["instances"]) > 5
+    paths = results(in_process, answer["stored"])
+    for path in paths:
+        check(path)
+    assert {dcmread(path, stop_before_pixels=True).Modality for path in paths} == {"ANN", "SR"}
     assert complaints("dcentvfy", *paths) == set()
 
 
