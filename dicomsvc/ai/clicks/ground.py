@@ -31,7 +31,7 @@ class Ground:
     mpp: float
     scale: tuple[float, float]
     read: Callable[[Rectangle], Pixels]
-    origin: tuple[int, int] = (0, 0)
+    origin: tuple[float, float] = (0, 0)
 
     def to_plane(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return plane pixels of slide pixels, ``(n, 2)``; of both the top left corner is (0, 0)."""
@@ -106,7 +106,9 @@ def ground_of_picture(picture: npt.NDArray[np.uint8], mpp: float, manifest: Mani
     return ground_of_pixels(plane, mpp * float(grid.step[0]), grid.scale)
 
 
-def ground_of_pixels(plane: Pixels, mpp: float, scale: tuple[float, float], origin: tuple[int, int] = (0, 0)) -> Ground:
+def ground_of_pixels(
+    plane: Pixels, mpp: float, scale: tuple[float, float], origin: tuple[float, float] = (0, 0)
+) -> Ground:
     """Return pixels that have the model's resolution already."""
 
     def read(area: Rectangle) -> Pixels:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from dicomsvc.ai.catalogue.manifest import Manifest, OutputKind
 from dicomsvc.ai.clicks.answering import Clicker
-from dicomsvc.ai.clicks.ground import ground_of_pixels, require_clicks
+from dicomsvc.ai.clicks.ground import Ground, ground_of_pixels, require_clicks
 from dicomsvc.ai.decoding import Decoder, TileFindings
 from dicomsvc.ai.findings import Instances
 from dicomsvc.ai.inference.backend import Backend
@@ -21,6 +22,7 @@ from dicomsvc.errors import BadRequest
 from dicomsvc.wsi.plan import Rectangle, Tile, TilePlan
 
 _SAME_MPP = 0.01
+_MOST_FINER = 4.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +49,7 @@ class Redrawing:
         seen = context.overlap(Rectangle(0, 0, self.plan.columns, self.plan.rows))
         left, top = seen.x - context.x, seen.y - context.y
         pixels = image[top : top + seen.height, left : left + seen.width]
-        ground = ground_of_pixels(pixels, self.mpp, scale, (seen.x, seen.y))
+        ground = _ground(pixels, self.mpp, self.manifest.input.mpp, scale, (seen.x, seen.y))
         drawn, fresh = Clicker(self.manifest, self.backend, ground).redraw(found.centroids.astype(np.float64))
         return replace(findings, instances=_exchanged(found, drawn, fresh))
 
@@ -63,18 +65,33 @@ def check_pair(finding: Manifest, drawing: Manifest) -> None:
     Raises
     ------
     BadRequest
-        When the first finds no things, the second answers no clicks, or they look at other resolutions or stains.
+        When the first finds no things, the second answers no clicks, they look at other stains, or the first
+        looks at coarser pixels than the second or at ones more than four times finer.
     """
     require_clicks(drawing)
     if finding.output.kind is not OutputKind.INSTANCES:
         raise BadRequest(f"{finding.name} gives {finding.output.kind}; only outlines of instances can be drawn anew")
-    if abs(finding.input.mpp / drawing.input.mpp - 1) > _SAME_MPP or finding.input.stain is not drawing.input.stain:
+    step = drawing.input.mpp / finding.input.mpp
+    if not 1 - _SAME_MPP <= step <= _MOST_FINER or finding.input.stain is not drawing.input.stain:
         raise BadRequest(
             f"{drawing.name} is for {drawing.input.stain} at {drawing.input.mpp:g} um a pixel, "
             f"{finding.name} for {finding.input.stain} at {finding.input.mpp:g}"
         )
     if finding.input.steps or drawing.input.channels != finding.input.channels:
         raise BadRequest(f"{drawing.name} does not see what {finding.name} sees")
+
+
+def _ground(
+    pixels: npt.NDArray[Any], mpp: float, wanted: float, scale: tuple[float, float], corner: tuple[int, int]
+) -> Ground:
+    """Return a tile's pixels as the click model sees them: made coarser where the other model sees finer ones."""
+    if wanted / mpp <= 1 + _SAME_MPP:
+        return ground_of_pixels(pixels, mpp, scale, corner)
+    rows, columns = pixels.shape[:2]
+    size = max(1, round(columns * mpp / wanted)), max(1, round(rows * mpp / wanted))
+    plane = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    across, down = size[0] / columns, size[1] / rows
+    return ground_of_pixels(plane, wanted, (scale[0] * across, scale[1] * down), (corner[0] * across, corner[1] * down))
 
 
 def _exchanged(found: Instances, drawn: npt.NDArray[np.int64], fresh: Instances) -> Instances:

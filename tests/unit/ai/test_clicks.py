@@ -268,11 +268,26 @@ def test_a_click_model_draws_what_another_one_found(model):
     assert drawn.outline.min() >= 0
 
 
+def test_a_click_model_draws_what_another_one_found_in_finer_pixels(model):
+    finding = made_manifest(OutputKind.INSTANCES, mpp=0.25, tile_size=2 * SIDE, overlap=32)
+    backend, places = TooWide(model), np.array([(60, 80), (62, 140), (121, 33)])
+    fine = cv2.resize(tissue(*places.tolist()), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)[:399, :397]
+    wide = analyse_picture(fine, 0.25, finding, backend).instances
+    drawn = analyse_picture(fine, 0.25, finding, backend, around=redrawn_by(model[0], backend)).instances
+    assert len(drawn) == len(wide) == 3
+    assert (drawn.measurements["area_um2"] < 0.75 * wide.measurements["area_um2"]).all()
+    assert drawn.measurements["area_um2"] == pytest.approx(DISK_UM2, rel=0.07)
+    for row in range(3):
+        middle = (drawn.polygon(row).min(axis=0) + drawn.polygon(row).max(axis=0)) / 2
+        assert np.abs(2 * places + 1 - middle).max(axis=1).min() < 1
+
+
 def test_models_that_do_not_go_together_are_refused(model):
     manifest = model[0]
     for finding, said in (
         (made_manifest(OutputKind.MAP), "only outlines of instances"),
-        (made_manifest(OutputKind.INSTANCES, mpp=0.25), "0.25"),
+        (made_manifest(OutputKind.INSTANCES, mpp=1.0), "at 1"),
+        (made_manifest(OutputKind.INSTANCES, mpp=0.1), "at 0.1"),
         (made_manifest(OutputKind.INSTANCES, stain=Stain.IHC), "IHC"),
     ):
         with pytest.raises(BadRequest, match=said):
