@@ -16,6 +16,7 @@ from dicomsvc.ai.catalogue.runner import TEMPLATE
 
 REPOSITORY = Path(__file__).parents[3]
 MODELS = REPOSITORY / "triton_models"
+SHIPPED = sorted(folder.name for folder in MODELS.iterdir() if folder.is_dir())
 Image = npt.NDArray[np.uint8]
 VECTORS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 
@@ -177,7 +178,7 @@ def test_the_same_tile_in_a_batch_gives_the_same(nuclei: Any) -> None:
     assert np.abs(both[1, :, :, 0].astype(int) - alone).max() <= 1
 
 
-@pytest.mark.parametrize("name", ["nuclei", "nuclei-classical", "wnet-nuclei", "ihc", "ihc-classical", "tissue"])
+@pytest.mark.parametrize("name", SHIPPED)
 def test_models_run_the_runner_that_comes_with_dicomsvc(name: str) -> None:
     assert (MODELS / name / "1" / "model.py").read_bytes() == TEMPLATE.read_bytes()
     config = (MODELS / name / "config.pbtxt").read_text(encoding="utf-8")
