@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Final
 
 import torch
@@ -21,6 +20,7 @@ from dicomsvc.ai.training.curve import draw_curve
 from dicomsvc.ai.training.devices import Place, choose
 from dicomsvc.ai.training.recipe import Schedule
 from dicomsvc.ai.training.task import Example, Task
+from dicomsvc.ai.training.weights import read_weights
 from dicomsvc.errors import BadRequest
 
 CHECKPOINT: Final = "checkpoint.pt"
@@ -230,27 +230,14 @@ def _averaged(average: Any, current: Any, count: Tensor | int) -> None:
 
 
 def _begin_with(network: nn.Module, file: Path) -> None:
-    """Take the weights of a file that fit by name and shape.
-
-    The file is of another run, or holds weights alone, as torchvision's do: those may be of an encoder.
-    """
-    if not file.is_file():
-        raise BadRequest(f"{file} does not exist; `start` names the best.pt of a run, or a file of weights")
-    try:
-        read: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
-        raise BadRequest(f"{file} is no file of weights that PyTorch wrote") from error
-    there = read.get("network", read) if isinstance(read, dict) else {}
+    """Take the weights of a file that fit by name and shape; a file of weights alone may be of an encoder."""
+    there = read_weights(file)
     own = network.state_dict()
     named = {**{f"encoder.{name}": value for name, value in there.items()}, **there}
-    fit = {name: value for name, value in named.items() if name in own and _shape(value) == own[name].shape}
+    fit = {name: value for name, value in named.items() if name in own and value.shape == own[name].shape}
     if not fit:
         raise BadRequest(f"{file} has no weights that fit this network")
     network.load_state_dict(own | fit)
-
-
-def _shape(value: Any) -> torch.Size | None:
-    return value.shape if isinstance(value, Tensor) else None
 
 
 def _replace(state: dict[str, Any], file: Path) -> None:

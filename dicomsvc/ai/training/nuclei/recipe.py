@@ -8,7 +8,8 @@ from dicomsvc.ai.training.recipe import DataPath, LabelledFolder, Schedule, Shar
 class Recipe(Schedule):
     """``rendered`` is the share of crops that are rendered; ``diameter`` the range of median sizes of real nuclei.
 
-    ``detail`` is the number of channels of the network's branch at full resolution.
+    ``detail`` is the number of channels of the network's branch at full resolution. ``blend`` is the share of the
+    weights of ``start`` in the weights that are exported.
     """
 
     fluorescence: DataPath
@@ -17,3 +18,4 @@ class Recipe(Schedule):
     rendered: Share = 0.68
     diameter: tuple[float, float] = (8.0, 18.0)
     detail: int = Field(default=8, ge=0, le=64)
+    blend: Share = 0.0

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from dicomsvc.ai.training.export import onnx_bytes, write_model
 from dicomsvc.ai.training.networks.lite0 import imagenet_weights
 from dicomsvc.ai.training.networks.lite0_unet import Lite0UNet
+from dicomsvc.ai.training.nuclei.blending import blend
 from dicomsvc.ai.training.nuclei.crops import Crops, training_data, validation_data
 from dicomsvc.ai.training.nuclei.losses import loss
 from dicomsvc.ai.training.nuclei.recipe import Recipe
@@ -17,6 +18,7 @@ from dicomsvc.ai.training.nuclei.shipped import Shipped
 from dicomsvc.ai.training.nuclei.targets import CHANNELS
 from dicomsvc.ai.training.recipe import Schedule
 from dicomsvc.ai.training.task import Example, Task
+from dicomsvc.ai.training.weights import read_weights
 from dicomsvc.errors import BadRequest
 
 _TILE = 1024
@@ -47,7 +49,13 @@ class NucleiTask(Task):
     def loss(self, answer: Tensor, wanted: Tensor) -> Tensor:
         return loss(answer, wanted)
 
+    def load(self, file: Path) -> nn.Module:
+        network = super().load(file)
+        if self.recipe.start is not None and isinstance(network, Lite0UNet):
+            blend(network, read_weights(self.recipe.start), self.recipe.blend)
+        return network
+
     def write_model(self, network: nn.Module, folder: Path) -> None:
-        shipped = Shipped(network, len(CHANNELS), mirrored=True)
+        shipped = Shipped(network, len(CHANNELS))
         weights = onnx_bytes(shipped, CHANNELS, _TILE)
         write_model(folder, weights, CHANNELS, _MANIFEST.read_text(encoding="utf-8"), _TILE)
