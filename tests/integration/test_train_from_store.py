@@ -135,3 +135,10 @@ def test_a_network_trained_on_them_runs_on_the_slide(slide: Slide, folder: Path)
 
     left_out = told("training-data", slide.study, "--out", str(folder.parent / "a"), "--mpp", "0.5", *data)["left_out"]
     assert list(left_out) == ["result of a model that nobody accepted"]
+    verdict = {"verdict": "ACCEPTED", "person_name": "Wang^Xiao Dong", "organisation": "Hospital", "comment": ""}
+    url = f"{slide.service.url}/api/analyses/{analysis['uid']}/verdict"
+    assert httpx.post(url, json=verdict, timeout=60).status_code == 201
+    words = ("--out", str(folder.parent / "b"), "--mpp", "0.5", "--origin", "accepted")
+    accepted = told("training-data", slide.study, *words, *data)
+    assert list(accepted["annotators"]) == ["model (accepted)"] and list(accepted["classes"]) == ["Nucleus"]
+    assert 0.4 < accepted["known"] < 1, "only where the model looked"

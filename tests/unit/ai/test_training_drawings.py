@@ -109,6 +109,31 @@ def test_without_a_region_only_what_was_drawn_is_known():
     assert not only(drawn(*things), Cutting(is_complete=True)).unknown.any()
 
 
+class Mask:
+    """A segment that is everything of a rectangle of the plane."""
+
+    role, label = Role.THING, "Tumor"
+
+    def __init__(self, place):
+        self.place = place
+
+    def inside(self, grid, area):
+        found = np.zeros((area.height, area.width), np.bool_)
+        place = self.place
+        found[place.y - area.y : place.bottom - area.y, place.x - area.x : place.right - area.x] = True
+        return found
+
+
+@pytest.mark.parametrize(("label", "things", "unknown"), [("Tumor", 2, 44), ("Stroma", 3, 0)])
+def test_what_outlines_leave_of_a_mask_of_the_same_class_is_no_thing_more(label, things, unknown):
+    outline = box(42, 42, 20, 20, label)
+    masks = [Mask(Rectangle(20, 20, 12, 12)), Mask(Rectangle(50, 50, 6, 6))]
+    found = Drawn(White(), [outline], masks, {"Stroma": 1, "Tumor": 2})
+    crop = cut(found, Rectangle(0, 0, 64, 64), Cutting(is_complete=True))
+    assert (crop.things.max(), crop.unknown.sum()) == (things, unknown)
+    assert (crop.things[50:56, 50:56] > 0).all() and (crop.things[21:31, 21:31] > 0).all()
+
+
 def test_what_is_to_be_ignored_is_unknown_inside_of_a_region_too():
     crop = only(drawn(box(100, 100, 200, 100, "Region*"), box(120, 120, 20, 20), box(110, 110, 30, 20, "Ignore*")))
     assert (~crop.unknown).sum() == 5000 - 150

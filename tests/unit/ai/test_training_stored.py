@@ -2,6 +2,7 @@
 
 import csv
 import io
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +11,31 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
 
+from dicomsvc.ai.analysis.summary import Area, Row, report_content
+from dicomsvc.ai.analysis.summary import Summary as Numbers
+from dicomsvc.ai.catalogue.manifest import OutputKind
 from dicomsvc.ai.training.data.choice import Choice, Origin
 from dicomsvc.ai.training.data.collecting import Summary, collect_from_store
 from dicomsvc.ai.training.data.crops import Cutting
 from dicomsvc.errors import BadRequest, NotFound
+from dicomsvc.objects.provenance import FindingClass, Identity
+from dicomsvc.objects.report import report_dataset, report_file
+from dicomsvc.objects.report_content import ReportMeasurement, ResultReference
 from dicomsvc.objects.segmentation import Organisation, SegmentationKind
 from dicomsvc.objects.source import source_slide
+from dicomsvc.objects.verification import Judgement, Verdict, judged
 from dicomsvc.store import Store
+from dicomsvc.wsi.plan import Rectangle
 from tests.acceptance.viewer import known, results
 from tests.integration.wado_server import converted, store_files
+from tests.unit.ai.made_models import made_manifest
 from tests.viewer_drawings import NEOPLASM, PERSON, REGION, Outline, bulk, part10, report, square
 
 OTHER = "Garcia^Maria"
 NUCLEI = [square(1100 + 40 * number, 900, 20) for number in range(5)]
+LOOKED_AT = Rectangle(256, 256, 1792, 1792)
 EVERYTHING = Choice(origins=frozenset(Origin))
 
 
@@ -163,6 +175,55 @@ def test_a_models_bulk_annotations_of_all_kinds_are_taken_when_asked_for(
     summary = collected(store, levels, tmp_path / "out", choice=choice, mpp=2.0, side=512)
     assert sum(summary.classes.values()) >= 4 + 3
     assert not summary.background
+
+
+def result(levels: list[Dataset], kind: str, place: Rectangle | None, verdict: Verdict) -> list[bytes]:
+    """Return what an analysis of the slide, or of a place on it, stored; and the verdict on it."""
+    source = source_slide(levels)
+    series = results.annotations(source) if kind == "ANN" else results.segmentation(source, SegmentationKind.BINARY)
+    finest = pydicom.dcmread(io.BytesIO(series.files[0]), stop_before_pixels=True)
+    reference = ResultReference(series.uid, str(finest.SOPClassUID), series.instances[0])
+    area = Area("here", 1.0, place)
+    manifest = made_manifest(OutputKind.INSTANCES)
+    classes = [FindingClass(each.label, each.category, each.type, (0, 0, 0)) for each in manifest.classes]
+    numbers = Numbers((area,), (Row(area, 0, (ReportMeasurement("count", 3),)),))
+    content = report_content(manifest, classes, numbers, {kind: reference}, str(generate_uid()))
+    identity = Identity(str(generate_uid()), 941, "report", str(generate_uid()), 1)
+    first = report_dataset(source, content, identity, results.provenance())
+    opinion = Judgement(verdict, PERSON, "Hospital", datetime.now(UTC))
+    second = judged(first, opinion, results.provenance().equipment)
+    return [*map(bytes, series.files), report_file(first), report_file(second)]
+
+
+@pytest.mark.parametrize(("kind", "label"), [("ANN", "polygons"), ("SEG", "shapes")])
+@pytest.mark.parametrize("place", [None, LOOKED_AT], ids=["slide", "region"])
+def test_an_accepted_result_is_what_is_known_where_the_model_looked(
+    store: Store, levels: list[Dataset], tmp_path: Path, kind: str, label: str, place: Rectangle | None
+) -> None:
+    store_files(store, result(levels, kind, place, Verdict.ACCEPTED))
+    choice = Choice(origins=frozenset([Origin.ACCEPTED]), point_um=None)
+    summary = collected(store, levels, tmp_path / "out", choice=choice, mpp=2.0, side=128)
+    assert list(summary.annotators) == ["model (accepted)"]
+    assert summary.classes[label] >= 2 and summary.background
+    assert (summary.known < 1) is (place is not None)
+    for row, labels in drawn(tmp_path / "out"):
+        # A pixel is four of the slide's across.
+        x = (np.arange(labels.shape[1]) + 0.5 + int(row["x"])) * 4
+        y = (np.arange(labels.shape[0]) + 0.5 + int(row["y"])) * 4
+        where = place or Rectangle(0, 0, 2220, 2967)
+        down, across = np.minimum(y - where.y, where.bottom - y), np.minimum(x - where.x, where.right - x)
+        depth = np.minimum.outer(down, across)
+        assert not (labels[depth > 4] == 65535).any() and not (labels[depth < -4] == 0).any()
+
+
+@pytest.mark.parametrize("kind", ["ANN", "SEG"])
+def test_a_rejected_result_is_left_out_whatever_is_asked_for(
+    store: Store, levels: list[Dataset], tmp_path: Path, kind: str
+) -> None:
+    store_files(store, [*result(levels, kind, LOOKED_AT, Verdict.REJECTED), part10(report(levels, NUCLEI[:1]))])
+    summary = collected(store, levels, tmp_path / "out", choice=EVERYTHING)
+    assert summary.classes == {"Nucleus": 1}
+    assert summary.left_out == {"report that a person rejected": 1, "result that a person rejected": 1}
 
 
 def test_objects_of_rubbish_are_left_out_with_a_reason(store: Store, levels: list[Dataset], tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicomsvc.ai.training.data.marks import Mark, Role
-from dicomsvc.ai.training.data.painting import box_in, covers, painted
+from dicomsvc.ai.training.data.painting import Inside, box_in, covers, painted
 from dicomsvc.ai.training.data.segments import Segment, parts
 from dicomsvc.wsi.plan import Grid, Rectangle
 
@@ -129,6 +129,7 @@ def cut(drawn: Drawn, area: Rectangle, cutting: Cutting) -> Crop | None:
             classes[inside] = drawn.numbers[segment.label]
         else:
             (known if segment.role is Role.REGION else ignored)[inside] = True
+    below, classes_below = things.copy(), classes.copy()
     for mark in drawn.touching(area):
         place, inside = painted(mark, drawn.scale, area)
         part = np.s_[place.y - area.y : place.bottom - area.y, place.x - area.x : place.right - area.x]
@@ -138,6 +139,7 @@ def cut(drawn: Drawn, area: Rectangle, cutting: Cutting) -> Crop | None:
             classes[part][inside] = drawn.numbers[mark.label]
         else:
             (known if mark.role is Role.REGION else ignored)[part][inside] = True
+    ignored |= _remnants(below, things, classes == classes_below)
     known |= _around(things > 0, cutting.rim_um, drawn.pixels.mpp)
     unknown = ~known | ignored
     things[unknown], classes[unknown] = 0, 0
@@ -145,6 +147,18 @@ def cut(drawn: Drawn, area: Rectangle, cutting: Cutting) -> Crop | None:
     if unknown.all() or int(things.max()) > _MOST_THINGS:
         return None
     return Crop(area, drawn.pixels.read(area), things, classes, unknown)
+
+
+def _remnants(below: npt.NDArray[np.int32], things: npt.NDArray[np.int32], same: Inside) -> Inside:
+    """Return what outlines leave of the parts of a segmentation that they cover by more than half.
+
+    A model writes what it found as both, and they differ by a rim, which is no thing. ``same``: where the class did not
+    change.
+    """
+    covered = np.bincount(below[(things != below) & same], minlength=int(below.max(initial=0)) + 1)
+    outlined = 2 * covered > np.bincount(below.ravel())
+    outlined[0] = False
+    return outlined[below] & (things == below)
 
 
 def _around(mask: npt.NDArray[np.bool_], rim_um: float, mpp: tuple[float, float]) -> npt.NDArray[np.bool_]:
