@@ -144,6 +144,12 @@ def service() -> Iterator[RunningService]:
     yield from running_service()
 
 
+@pytest.fixture(scope="session")
+def shared_service() -> Iterator[RunningService]:
+    """A running service for all tests that do not mind what else is in its store."""
+    yield from running_service()
+
+
 @pytest.fixture(scope="module")
 def model_service() -> Iterator[RunningService]:
     """A running service with an empty store and a Triton server, for the tests of one module."""

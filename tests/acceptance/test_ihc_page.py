@@ -22,14 +22,28 @@ def page() -> Iterator[Page]:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def made(shared_service: RunningService) -> dict[str, str]:
+    return new_region(shared_service)
+
+
 @pytest.fixture
-def region(service: RunningService, page: Page) -> str:
-    """The URL of a region that the page shows."""
+def region(shared_service: RunningService, page: Page, made: dict[str, str]) -> str:
+    """The URL of a region that the page shows, which no test changes."""
+    return shown(page, shared_service, made)
+
+
+def new_region(service: RunningService) -> dict[str, str]:
     stream = io.BytesIO()
     Image.fromarray(made_field(5).picture).save(stream, "PNG")
-    made = httpx.post(
-        f"{service.url}/api/ihc/pictures", params={"mpp": 0.5}, files={"img": ("f.png", stream.getvalue())}, timeout=60
-    ).json()
+    files = {"img": ("f.png", stream.getvalue())}
+    answer = httpx.post(f"{service.url}/api/ihc/pictures", params={"mpp": 0.5}, files=files, timeout=60)
+    assert answer.status_code == 201, answer.text
+    region: dict[str, str] = answer.json()
+    return region
+
+
+def shown(page: Page, service: RunningService, made: dict[str, str]) -> str:
     page.errors.clear()
     page.go(f"{service.url}{made['page']}", _WIDTH, _HEIGHT)
     until(page, "Number(document.querySelector('#total').textContent) > 0")
@@ -90,7 +104,8 @@ def test_cells_are_drawn_over_the_picture_in_their_colours(page: Page, region: s
     assert np.ptp(page.picture()) == 255
 
 
-def test_clicks_flip_remove_and_add_cells(page: Page, region: str) -> None:
+def test_clicks_flip_remove_and_add_cells(page: Page, shared_service: RunningService) -> None:
+    region = shown(page, shared_service, new_region(shared_service))
     before = scoring(region)
     cells = httpx.post(f"{region}/scoring", json={"geojson": True}).json()["geojson"]["features"]
     first, second = cells[10]["properties"], cells[20]["properties"]
@@ -106,6 +121,6 @@ def test_clicks_flip_remove_and_add_cells(page: Page, region: str) -> None:
     assert page.errors == []
 
 
-def test_the_page_asks_no_other_host(page: Page, region: str, service: RunningService) -> None:
+def test_the_page_asks_no_other_host(page: Page, region: str, shared_service: RunningService) -> None:
     assert page.answers
-    assert all(url.startswith((service.url, "blob:", "data:")) for url, _, _ in page.answers)
+    assert all(url.startswith((shared_service.url, "blob:", "data:")) for url, _, _ in page.answers)

@@ -43,10 +43,10 @@ def field() -> MadeField:
 
 
 @pytest.fixture(scope="module")
-def inferred(service: RunningService, field: MadeField) -> dict:
+def inferred(shared_service: RunningService, field: MadeField) -> dict:
     """What the plugin gets: it sends resolution and pil=true."""
     answer = httpx.post(
-        f"{service.url}/api/infer",
+        f"{shared_service.url}/api/infer",
         files={"img": part(png(field.picture))},
         params={"resolution": "20x", "pil": "true"},
         timeout=60,
@@ -79,7 +79,7 @@ def test_cells_are_counted_and_told_apart(inferred: dict, field: MadeField) -> N
 
 
 def test_post_processing_of_what_was_inferred_gives_the_same_again(
-    service: RunningService, inferred: dict, field: MadeField
+    shared_service: RunningService, inferred: dict, field: MadeField
 ) -> None:
     images = inferred["images"]
     files = {
@@ -87,19 +87,19 @@ def test_post_processing_of_what_was_inferred_gives_the_same_again(
         "seg_img": part(base64.b64decode(images["Seg"])),
         "marker_img": part(base64.b64decode(images["Marker"])),
     }
-    again = httpx.post(f"{service.url}/api/postprocess", files=files, params={"resolution": "20x"}).json()
+    again = httpx.post(f"{shared_service.url}/api/postprocess", files=files, params={"resolution": "20x"}).json()
     assert set(again["images"]) == DRAWN
     assert again["scoring"] == inferred["scoring"]
     assert again["images"] == {name: images[name] for name in DRAWN}
 
 
-def test_thresholds_do_what_they_say(service: RunningService, inferred: dict, field: MadeField) -> None:
+def test_thresholds_do_what_they_say(shared_service: RunningService, inferred: dict, field: MadeField) -> None:
     seg = base64.b64decode(inferred["images"]["Seg"])
 
     def scored(**thresholds: object) -> dict:
         files = {"img": part(png(field.picture)), "seg_img": part(seg)}
         query = {"resolution": "20x", "pil": True, **thresholds}
-        return httpx.post(f"{service.url}/api/postprocess", files=files, params=query).json()["scoring"]
+        return httpx.post(f"{shared_service.url}/api/postprocess", files=files, params=query).json()["scoring"]
 
     plain = scored(size_thresh=0)
     assert plain["marker_thresh"] is None, "without a marker picture it takes no part"
@@ -109,10 +109,10 @@ def test_thresholds_do_what_they_say(service: RunningService, inferred: dict, fi
     assert scored(size_thresh=0, prob_thresh=254)["num_total"] <= plain["num_total"]
 
 
-def test_slim_and_nopost_leave_out_what_they_say(service: RunningService, field: MadeField) -> None:
+def test_slim_and_nopost_leave_out_what_they_say(shared_service: RunningService, field: MadeField) -> None:
     def inferred_with(**query: str) -> dict:
         files = {"img": part(png(field.picture[:200, :200]))}
-        return httpx.post(f"{service.url}/api/infer", files=files, params=query, timeout=60).json()
+        return httpx.post(f"{shared_service.url}/api/infer", files=files, params=query, timeout=60).json()
 
     slim = inferred_with(slim="", resolution="20x")
     assert set(slim["images"]) == {"SegRefined"}
@@ -122,29 +122,33 @@ def test_slim_and_nopost_leave_out_what_they_say(service: RunningService, field:
     assert "scoring" not in plain
 
 
-@pytest.mark.parametrize("resolution", ["10x", "20x", "40x"])
-def test_every_resolution_is_taken(service: RunningService, field: MadeField, resolution: str) -> None:
-    factor = {"10x": 0.5, "20x": 1, "40x": 2}[resolution]
+@pytest.mark.parametrize("resolution", ["10x", "40x"])
+def test_every_resolution_is_taken(shared_service: RunningService, field: MadeField, resolution: str) -> None:
+    factor = {"10x": 0.5, "40x": 2}[resolution]
     size = tuple(round(each * factor) for each in field.picture.shape[1::-1])
     resized = np.asarray(Image.fromarray(field.picture).resize(size, Image.Resampling.BICUBIC))
     answer = httpx.post(
-        f"{service.url}/api/infer", files={"img": part(png(resized))}, params={"resolution": resolution}, timeout=60
+        f"{shared_service.url}/api/infer",
+        files={"img": part(png(resized))},
+        params={"resolution": resolution},
+        timeout=60,
     ).json()
     assert answer["scoring"]["num_total"] == pytest.approx(len(field.centres), rel=0.1)
     assert answer["scoring"]["percent_pos"] == pytest.approx(100 * field.positive.mean(), abs=8)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF", "BMP", "WEBP"])
-def test_common_formats_are_taken(service: RunningService, field: MadeField, kind: str) -> None:
+def test_common_formats_are_taken(shared_service: RunningService, field: MadeField, kind: str) -> None:
     stream = io.BytesIO()
-    Image.fromarray(field.picture[:200, :200]).save(stream, kind)
+    Image.fromarray(field.picture[:64, :64]).save(stream, kind)
     answer = httpx.post(
-        f"{service.url}/api/infer",
+        f"{shared_service.url}/api/infer",
         files={"img": ("field", stream.getvalue())},
-        params={"resolution": "20x"},
+        params={"resolution": "20x", "nopost": ""},
         timeout=60,
     )
     assert answer.status_code == 200, answer.text
+    assert picture_of(answer.json(), "Seg").shape == (64, 64, 3)
 
 
 def bomb() -> bytes:
@@ -177,56 +181,64 @@ def bomb() -> bytes:
         ({"img": b"x"}, {"marker_thresh": "²"}, 400, "marker_thresh"),
     ],
 )
-def test_what_is_wrong_is_said(service: RunningService, files: dict, query: dict, status: int, message: str) -> None:
-    answer = httpx.post(f"{service.url}/api/infer", files=files, params=query)
+def test_what_is_wrong_is_said(
+    shared_service: RunningService, files: dict, query: dict, status: int, message: str
+) -> None:
+    answer = httpx.post(f"{shared_service.url}/api/infer", files=files, params=query)
     assert answer.status_code == status, answer.text
     assert message in answer.json()["error"]
 
 
-def test_a_segmentation_of_another_size_is_refused(service: RunningService, field: MadeField) -> None:
+def test_a_segmentation_of_another_size_is_refused(shared_service: RunningService, field: MadeField) -> None:
     files = {"img": part(png(field.picture)), "seg_img": part(png(field.picture[:100]))}
-    answer = httpx.post(f"{service.url}/api/postprocess", files=files)
+    answer = httpx.post(f"{shared_service.url}/api/postprocess", files=files)
     assert answer.status_code == 400
     assert "seg_img has 400 x 100 pixels, img 400 x 400" in answer.json()["error"]
 
 
-def test_a_body_that_is_no_form_or_is_cut_short_is_refused(service: RunningService) -> None:
-    assert httpx.post(f"{service.url}/api/infer", json={}).status_code == 415
+def test_a_body_that_is_no_form_or_is_cut_short_is_refused(shared_service: RunningService) -> None:
+    assert httpx.post(f"{shared_service.url}/api/infer", json={}).status_code == 415
     cut = b'--b\r\nContent-Disposition: form-data; name="img"; filename="x"\r\n\r\nabc'
     answer = httpx.post(
-        f"{service.url}/api/infer", content=cut, headers={"Content-Type": "multipart/form-data; boundary=b"}
+        f"{shared_service.url}/api/infer", content=cut, headers={"Content-Type": "multipart/form-data; boundary=b"}
     )
     assert answer.status_code == 400
     assert "cut short" in answer.json()["error"]
 
 
-def test_a_file_name_steers_no_path_and_nothing_is_left_on_disk(service: RunningService, field: MadeField) -> None:
+def test_a_file_name_steers_no_path_and_nothing_is_left_on_disk(
+    shared_service: RunningService, field: MadeField
+) -> None:
     files = {"img": ("../../../../etc/passwd", png(field.picture[:100, :100]))}
-    assert httpx.post(f"{service.url}/api/infer", files=files, params={"slim": ""}).status_code == 200
-    assert not list((service.data / "ihc").glob("incoming-*"))
+    assert httpx.post(f"{shared_service.url}/api/infer", files=files, params={"slim": ""}).status_code == 200
+    assert not list((shared_service.data / "ihc").glob("incoming-*"))
 
 
 def test_the_service_answers_others_while_it_infers_and_forgets_who_left(
-    service: RunningService, field: MadeField
+    shared_service: RunningService, field: MadeField
 ) -> None:
-    large = np.tile(field.picture, (4, 4, 1))
+    large = np.tile(field.picture, (2, 3, 1))
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(
             httpx.post,
-            f"{service.url}/api/infer",
+            f"{shared_service.url}/api/infer",
             files={"img": part(png(large))},
             params={"resolution": "20x", "slim": ""},
             timeout=120,
         )
-        slowest = 0.0
+        began_all, slowest, answered = time.monotonic(), 0.0, 0
         while not running.done():
             began = time.monotonic()
-            assert httpx.get(f"{service.url}/healthz").status_code == 200
+            assert httpx.get(f"{shared_service.url}/healthz").status_code == 200
             slowest = max(slowest, time.monotonic() - began)
+            answered += 1
             time.sleep(0.02)
         assert running.result().status_code == 200
-    assert slowest < 1.5
-    host, port = service.url.removeprefix("http://").split(":")
+        took = time.monotonic() - began_all
+    assert answered > 5
+    # On a busy machine everything is slow; what must not be is that one answer waits for the inference.
+    assert slowest < max(0.5, took / 2)
+    host, port = shared_service.url.removeprefix("http://").split(":")
     body = (
         b'--b\r\nContent-Disposition: form-data; name="img"; filename="x.png"\r\n\r\n' + png(large) + b"\r\n--b--\r\n"
     )
@@ -238,7 +250,7 @@ def test_the_service_answers_others_while_it_infers_and_forgets_who_left(
         client.sendall(head.encode() + body)
         time.sleep(0.5)
     deadline = time.monotonic() + 15
-    while list((service.data / "ihc").glob("incoming-*")):
+    while list((shared_service.data / "ihc").glob("incoming-*")):
         assert time.monotonic() < deadline, "the picture of a client that left is kept"
         time.sleep(0.1)
-    assert "internal error" not in json.dumps(httpx.get(f"{service.url}/readyz").json())
+    assert "internal error" not in json.dumps(httpx.get(f"{shared_service.url}/readyz").json())

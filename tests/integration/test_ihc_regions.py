@@ -33,14 +33,21 @@ def field() -> MadeField:
     return made_field(3)
 
 
-@pytest.fixture
-def region(service: RunningService, field: MadeField) -> str:
-    """The URL of a region of a picture that was sent."""
+@pytest.fixture(scope="module")
+def region(shared_service: RunningService, field: MadeField) -> str:
+    """The URL of a region of a picture that was sent, which no test changes."""
+    return new_region(shared_service, field)
+
+
+def new_region(shared_service: RunningService, field: MadeField) -> str:
     answer = httpx.post(
-        f"{service.url}/api/ihc/pictures", params={"mpp": 0.5}, files={"img": ("f.png", png(field.picture))}, timeout=60
+        f"{shared_service.url}/api/ihc/pictures",
+        params={"mpp": 0.5},
+        files={"img": ("f.png", png(field.picture))},
+        timeout=60,
     )
     assert answer.status_code == 201, answer.text
-    return service.url + answer.json()["url"]
+    return shared_service.url + answer.json()["url"]
 
 
 def scored(region: str, **order: object) -> dict:
@@ -78,7 +85,8 @@ def test_the_page_can_draw_what_the_service_counts(region: str) -> None:
     )
 
 
-def test_people_remove_add_and_reclassify_cells(region: str, field: MadeField) -> None:
+def test_people_remove_add_and_reclassify_cells(shared_service: RunningService, field: MadeField) -> None:
+    region = new_region(shared_service, field)
     before = scored(region, geojson=True)
     cells = before["geojson"]["features"]
     assert len(cells) == before["scoring"]["num_total"]
@@ -143,73 +151,79 @@ def test_the_zip_holds_all_results_and_they_agree(region: str) -> None:
     assert scoring["prob_thresh"] == 140
 
 
-def test_what_is_no_immunohistochemistry_is_refused(service: RunningService) -> None:
+def test_what_is_no_immunohistochemistry_is_refused(shared_service: RunningService) -> None:
     picture = np.zeros((300, 300, 3), np.uint8)
     answer = httpx.post(
-        f"{service.url}/api/ihc/pictures", params={"mpp": 0.5}, files={"img": ("f.png", png(picture))}, timeout=60
+        f"{shared_service.url}/api/ihc/pictures",
+        params={"mpp": 0.5},
+        files={"img": ("f.png", png(picture))},
+        timeout=60,
     )
     assert answer.status_code == 409
     assert "not scored" in answer.json()["error"]
-    answer = httpx.post(f"{service.url}/api/infer", files={"img": ("f.png", png(picture))}, timeout=60)
+    answer = httpx.post(f"{shared_service.url}/api/infer", files={"img": ("f.png", png(picture))}, timeout=60)
     assert answer.status_code == 409
 
 
-def test_regions_are_listed_and_deleted(region: str, service: RunningService) -> None:
-    listed = httpx.get(f"{service.url}/api/ihc/regions").json()
+def test_regions_are_listed_and_deleted(shared_service: RunningService, field: MadeField) -> None:
+    region = new_region(shared_service, field)
+    listed = httpx.get(f"{shared_service.url}/api/ihc/regions").json()
     assert region.endswith(listed[0]["url"])
     assert httpx.delete(region).status_code == 204
     assert httpx.get(region).status_code == 404
     assert httpx.post(f"{region}/scoring", json={}).status_code == 404
     assert httpx.post(f"{region}/cells", json={"point": [1, 1]}).status_code == 404
-    assert httpx.get(f"{service.url}/api/ihc/regions/{'../' * 10}etc").status_code == 404
+    assert httpx.get(f"{shared_service.url}/api/ihc/regions/{'../' * 10}etc").status_code == 404
 
 
 @pytest.fixture(scope="module")
-def ihc_slide(service: RunningService, field: MadeField, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """A stored slide of 0.5 um, four fields wide, as study and series."""
+def ihc_slide(
+    shared_service: RunningService, field: MadeField, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, str]:
+    """A stored slide of 0.5 um, three fields wide, as study and series."""
     path = tmp_path_factory.mktemp("slide") / "ihc.tif"
-    Image.fromarray(np.tile(field.picture, (3, 4, 1))).save(path)
-    return import_slide(service, path, "--mpp", "0.5")
+    Image.fromarray(np.tile(field.picture, (2, 3, 1))).save(path)
+    return import_slide(shared_service, path, "--mpp", "0.5")
 
 
 def test_a_part_of_a_stored_slide_is_scored_in_slide_pixels(
-    service: RunningService, ihc_slide: tuple[str, str], field: MadeField
+    shared_service: RunningService, ihc_slide: tuple[str, str], field: MadeField
 ) -> None:
     order = {"series_instance_uid": ihc_slide[1], "region": {"x": 400, "y": 400, "width": 800, "height": 400}}
-    answer = httpx.post(f"{service.url}/api/ihc/regions", json={**order, "marker": "ki67"}, timeout=60)
+    answer = httpx.post(f"{shared_service.url}/api/ihc/regions", json={**order, "marker": "ki67"}, timeout=60)
     assert answer.status_code == 201, answer.text
-    found = scored(service.url + answer.json()["url"], geojson=True)
+    found = scored(shared_service.url + answer.json()["url"], geojson=True)
     assert found["scoring"]["num_total"] == pytest.approx(2 * len(field.centres), rel=0.06)
     assert found["scoring"]["intensity"]["marker"] == "ki67"
     centres = np.array([[each["properties"]["x"], each["properties"]["y"]] for each in found["geojson"]["features"]])
     truth = np.concatenate([field.centres + np.array([400, 400]), field.centres + np.array([800, 400])])
     nearest = np.hypot(*(centres[:, None] - truth[None]).transpose(2, 0, 1)).min(axis=1)
     assert np.median(nearest) < 1.5
-    assert httpx.post(f"{service.url}/api/ihc/regions", json={**order, "marker": "no"}).status_code == 400
+    assert httpx.post(f"{shared_service.url}/api/ihc/regions", json={**order, "marker": "no"}).status_code == 400
     beyond = {**order, "region": {"x": 9000, "y": 0, "width": 10, "height": 10}}
-    assert httpx.post(f"{service.url}/api/ihc/regions", json=beyond).status_code == 400
+    assert httpx.post(f"{shared_service.url}/api/ihc/regions", json=beyond).status_code == 400
     unknown = {**order, "series_instance_uid": "1.2.3"}
-    assert httpx.post(f"{service.url}/api/ihc/regions", json=unknown).status_code == 404
+    assert httpx.post(f"{shared_service.url}/api/ihc/regions", json=unknown).status_code == 404
 
 
 def test_a_whole_slide_is_scored_at_other_limits_from_its_stored_annotations(
-    service: RunningService, ihc_slide: tuple[str, str], field: MadeField
+    shared_service: RunningService, ihc_slide: tuple[str, str], field: MadeField
 ) -> None:
-    url = f"{service.url}/api/ihc/slides/{ihc_slide[1]}/scoring"
+    url = f"{shared_service.url}/api/ihc/slides/{ihc_slide[1]}/scoring"
     answer = httpx.get(url)
     assert answer.status_code == 404
     assert "POST /api/analyses" in answer.json()["error"]
     order = {"study_instance_uid": ihc_slide[0], "series_instance_uid": ihc_slide[1], "model": "ihc-classical"}
-    analysis = httpx.post(f"{service.url}/api/analyses", json=order).json()
-    deadline = time.monotonic() + 90
+    analysis = httpx.post(f"{shared_service.url}/api/analyses", json=order).json()
+    deadline = time.monotonic() + 300
     while analysis["state"] not in ("COMPLETED", "CANCELED"):
         assert time.monotonic() < deadline
         time.sleep(0.3)
-        analysis = httpx.get(f"{service.url}/api/analyses/{analysis['uid']}").json()
+        analysis = httpx.get(f"{shared_service.url}/api/analyses/{analysis['uid']}").json()
     assert analysis["state"] == "COMPLETED", analysis["error"]
     found = httpx.get(url).json()
     assert found["analysis"] == analysis["uid"]
-    assert found["scoring"]["num_total"] == pytest.approx(12 * len(field.centres), rel=0.06)
+    assert found["scoring"]["num_total"] == pytest.approx(6 * len(field.centres), rel=0.06)
     assert found["scoring"]["percent_pos"] == pytest.approx(100 * field.positive.mean(), abs=6)
     assert found["score"]["final"] is False
     fewer = httpx.get(url, params={"positive_threshold": 1}).json()["scoring"]

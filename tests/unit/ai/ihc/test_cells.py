@@ -65,7 +65,7 @@ def segmentations(draw_: st.DrawFn) -> tuple[SegPlanes, Plane, float]:
     return SegPlanes(plane(), plane(), boundary), plane(), draw_(st.sampled_from([0.08, 0.25, 0.5, 1.0]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     segmentations(),
     st.integers(0, 254),
@@ -86,7 +86,7 @@ def test_the_table_answers_what_counting_anew_gives(
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(segmentations())
 def test_every_pixel_with_a_value_has_one_territory_and_every_territory_pixels(
     made: tuple[SegPlanes, Plane, float],
