@@ -2,6 +2,7 @@
 
 import csv
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -117,9 +118,15 @@ class Mask:
     def __init__(self, place):
         self.place = place
 
+    def tiles(self, grid, side):
+        place = self.place
+        return product(
+            range(place.x // side, -(-place.right // side)), range(place.y // side, -(-place.bottom // side))
+        )
+
     def inside(self, grid, area):
         found = np.zeros((area.height, area.width), np.bool_)
-        place = self.place
+        place = self.place.overlap(area)
         found[place.y - area.y : place.bottom - area.y, place.x - area.x : place.right - area.x] = True
         return found
 
@@ -132,6 +139,13 @@ def test_what_outlines_leave_of_a_mask_of_the_same_class_is_no_thing_more(label,
     crop = cut(found, Rectangle(0, 0, 64, 64), Cutting(is_complete=True))
     assert (crop.things.max(), crop.unknown.sum()) == (things, unknown)
     assert (crop.things[50:56, 50:56] > 0).all() and (crop.things[21:31, 21:31] > 0).all()
+
+
+@pytest.mark.parametrize(("width", "tiles"), [(30, []), (200, [64, 128, 192, 256])])
+def test_a_mask_is_cut_out_once(width, tiles):
+    region, mask = box(80, 80, 100, 40, "Region*"), Mask(Rectangle(70, 45, width, 12))
+    found, _ = areas(Drawn(White(), [region], [mask], {"Tumor": 1}), Cutting(side=64))
+    assert [area.x for area in found] == [32, *tiles]
 
 
 def test_what_is_to_be_ignored_is_unknown_inside_of_a_region_too():

@@ -94,19 +94,23 @@ def areas(drawn: Drawn, cutting: Cutting) -> tuple[list[Rectangle], int]:
     They are the regions of interest, and tiles around things outside of them; of too many, evenly chosen ones.
     """
     grid = drawn.pixels.grid
-    plane = Rectangle(0, 0, grid.columns, grid.rows)
+    plane, side = Rectangle(0, 0, grid.columns, grid.rows), cutting.side
+
+    def tile(x: int, y: int) -> Rectangle:
+        return Rectangle(x * side, y * side, side, side).overlap(plane)
+
     placed = list(zip(drawn.marks, drawn.boxes, strict=True))
     regions = [_grown(box).overlap(plane) for mark, box in placed if mark.role is Role.REGION]
-    pieces = [piece for region in regions for piece in _pieces(region, cutting.side)]
+    pieces = [piece for region in regions for piece in _pieces(region, side)]
     tiles: set[tuple[int, int]] = set()
     for mark, box in placed:
         if mark.role is Role.THING and _share_inside(box, pieces) < _LEAST_INSIDE:
-            tiles |= _touched(mark, drawn.scale, grid, cutting.side)
+            tiles |= _touched(mark, drawn.scale, grid, side)
     for segment in drawn.segments:
         if segment.role is Role.THING:
-            tiles |= set(segment.tiles(grid, cutting.side))
-    side = cutting.side
-    squares = [Rectangle(x * side, y * side, side, side).overlap(plane) for x, y in sorted(tiles)]
+            touched = set(segment.tiles(grid, side)) - tiles
+            tiles |= {(x, y) for x, y in touched if _reaches_out(segment, grid, tile(x, y), pieces)}
+    squares = [tile(x, y) for x, y in sorted(tiles)]
     found = pieces + [square for square in squares if _share_inside(square, pieces) < 1]
     found = [area for area in dict.fromkeys(found) if min(area.width, area.height) > 0]
     chosen = np.linspace(0, len(found) - 1, min(cutting.most, len(found))).round().astype(int)
@@ -194,6 +198,18 @@ def _pieces(box: Rectangle, side: int) -> Iterator[Rectangle]:
 def _share_inside(box: Rectangle, pieces: Sequence[Rectangle]) -> float:
     """Return how much of a rectangle lies in pieces, those that overlap counted twice."""
     return sum(_size(box.overlap(piece)) for piece in pieces) / max(1, _size(box))
+
+
+def _reaches_out(segment: Segment, grid: Grid, tile: Rectangle, pieces: Sequence[Rectangle]) -> bool:
+    """Whether at least half of what a segment has in a tile lies in no piece."""
+    overlaps = [each for each in map(tile.overlap, pieces) if min(each.width, each.height) > 0]
+    if not overlaps:
+        return True
+    inside = segment.inside(grid, tile)
+    count = np.count_nonzero(inside)
+    for each in overlaps:
+        inside[each.y - tile.y : each.bottom - tile.y, each.x - tile.x : each.right - tile.x] = False
+    return bool(np.count_nonzero(inside) > _LEAST_INSIDE * count)
 
 
 def _size(box: Rectangle) -> int:
