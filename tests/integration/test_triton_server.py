@@ -216,8 +216,10 @@ def test_a_killed_server_comes_back_for_the_same_client(running: Running) -> Non
 
 def test_a_second_start_joins_the_first(running: Running) -> None:
     keeper = find_keeper(running.settings.data)
-    again = command(running.settings.data, "up")
-    assert again.returncode == 0
+    # The test before let the server start anew: it may still be loading, which a second start says by its status.
+    deadline = time.monotonic() + 60
+    while (again := command(running.settings.data, "up")).returncode != 0:
+        assert time.monotonic() < deadline, again.stdout
     document = json.loads(again.stdout)
     assert keeper is not None
     assert document["keeper_pid"] == keeper.pid
