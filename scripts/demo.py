@@ -2,7 +2,7 @@
 
 Starts a service of its own with an empty store in ``demo/``, brings one slide in as a vendor file and a second one with
 C-STORE, asks for both over DICOMweb with the clients that others use, has models on Triton find tissue and nuclei on
-one, and writes pictures.
+one, clicks nuclei, and writes pictures.
 """
 
 import json
@@ -94,6 +94,22 @@ def show_analysis(url: str, study_uid: str, model: str, region: str | None) -> N
     console.print(httpx.get(f"{root}/report.txt").raise_for_status().text, markup=False, style="dim")
 
 
+def show_clicks(client: DICOMwebClient, url: str, study_uid: str) -> None:
+    """Click two nuclei and a place without one, as a person in a viewer does; time the second request."""
+    [series] = client.search_for_series(study_uid, search_filters={"Modality": "SM"})
+    address = f"{url}/api/slides/{series['0020000E']['Value'][0]}/clicks"
+    with httpx.Client(timeout=60) as person:
+        person.post(address, json={"points": [[935, 1414]]}).raise_for_status()
+        began = time.monotonic()
+        answer = person.post(address, json={"points": [[935, 1414], [1047, 1520], [2100, 100]]}).raise_for_status()
+    console.print(f"  answered in {1000 * (time.monotonic() - began):.0f} ms")
+    document = answer.json()
+    for click in document["clicks"]:
+        row = click["instance"]
+        area = "" if row is None else f"{document['instances'][row]['measurements']['area_um2']:.1f} um2"
+        console.print(f"  {click['point']}: {area or click['reason']}")
+
+
 def main() -> None:
     started = time.monotonic()
     # pydicom remarks on each bulk data element that metadata only points to, as it should.
@@ -130,6 +146,9 @@ def main() -> None:
         first = next(study for study in studies if "DEMO-1" in study["00100020"]["Value"])
         for model, region in (("tissue", None), ("nuclei", "800,1200,768,512")):
             show_analysis(url, first["0020000D"]["Value"][0], model, region)
+
+        step("A person clicks two nuclei, and glass")
+        show_clicks(client, url, first["0020000D"]["Value"][0])
 
         step("Every stored file still has the bytes it came with")
         console.print(f"  {run('verify', '--data', str(FOLDER / 'data'))['checked']} files verified")

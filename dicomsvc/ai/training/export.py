@@ -117,7 +117,7 @@ def write_model(
     *,
     shape: Sequence[int] | None = None,
     channels: Mapping[str, int] | None = None,
-    max_batch: int = 8,
+    max_batch: int = 4,
 ) -> None:
     """Write the model folder of a network that answers maps; ``@SHA256@`` in the manifest becomes the digest.
 
