@@ -4,30 +4,19 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from dicomsvc.ai.training.describing import ModelClass
 from dicomsvc.ai.training.recipe import DataPath, Schedule, Share, Strict
 
 Network = Literal["efficientnet_lite0", "mobilenet_v2", "resnet18", "resnet34", "vgg16", "plain"]
 
 
-class ClassCode(Strict):
-    """As PS3.3 8.8 has it."""
-
-    value: str
-    scheme: str
-    meaning: str
-
-
-class PatchClass(Strict):
+class PatchClass(ModelClass):
     """A class; ``names`` are what the data call it, its label unless told.
 
     ``background`` is for glass and everything else that is no tissue: it gets no segment and no share.
     """
 
-    label: str = Field(min_length=1, max_length=64)
     names: tuple[str, ...] = ()
-    type: ClassCode = ClassCode(value="85756007", scheme="SCT", meaning="Tissue")
-    category: ClassCode = ClassCode(value="91723000", scheme="SCT", meaning="Anatomical Structure")
-    colour: tuple[int, int, int] | None = None
     background: bool = False
 
     def known_as(self) -> tuple[str, ...]:

@@ -4,20 +4,15 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from dicomsvc.ai.training.patches.recipe import ClassCode
-from dicomsvc.ai.training.recipe import LabelledFolder, Schedule, Share, Strict
+from dicomsvc.ai.training.describing import ModelClass
+from dicomsvc.ai.training.recipe import LabelledFolder, Schedule, Share
 
 Decoder = Literal["fpn", "linknet", "unet"]
 EncoderName = Literal["efficientnet_lite0", "mobilenet_v2", "plain", "resnet18", "resnet34", "vgg16"]
 
 
-class PixelClass(Strict):
+class PixelClass(ModelClass):
     """A class; its number in the label pictures is its place in the recipe, from 1."""
-
-    label: str = Field(min_length=1, max_length=64)
-    type: ClassCode = ClassCode(value="85756007", scheme="SCT", meaning="Tissue")
-    category: ClassCode = ClassCode(value="91723000", scheme="SCT", meaning="Anatomical Structure")
-    colour: tuple[int, int, int] | None = None
 
 
 class Described(Schedule):

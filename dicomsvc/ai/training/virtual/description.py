@@ -1,9 +1,9 @@
 """The ``model.toml`` of a virtual stain."""
 
-import json
 from collections.abc import Sequence
 from typing import Final
 
+from dicomsvc.ai.training.describing import head_lines, quoted
 from dicomsvc.ai.training.virtual.recipe import Recipe
 
 _COARSER: Final = 1.1
@@ -15,20 +15,8 @@ _USE: Final = (
 
 def manifest_text(recipe: Recipe, tensors: Sequence[str]) -> str:
     """Return the manifest; ``tensors`` are those of the channels, in order. ``@SHA256@`` stands for the digest."""
-    top = {
-        "title": recipe.title,
-        "version": "1.0.0",
-        "summary": recipe.summary,
-        "intended_use": _USE,
-        "limitations": recipe.limitations,
-        "licence": recipe.licence,
-        "training_data": recipe.training_data,
-    }
-    lines = [f"{key} = {quoted(value)}" for key, value in top.items()]
-    lines += [
-        'family = { value = "123110", scheme = "DCM", meaning = "Artificial Intelligence" }',
-        'objects = ["SM"]',
-        'weights_sha256 = "@SHA256@"',
+    lines = [
+        *head_lines(recipe, _USE, ["SM"]),
         "",
         "[input]",
         'tensor = "IMAGE"',
@@ -54,8 +42,3 @@ def manifest_text(recipe: Recipe, tensors: Sequence[str]) -> str:
         "colour = [255, 255, 255]",
     ]
     return "\n".join(lines) + "\n"
-
-
-def quoted(text: str) -> str:
-    """Return a text as TOML has it."""
-    return json.dumps(" ".join(text.split()), ensure_ascii=False)
