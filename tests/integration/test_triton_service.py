@@ -18,6 +18,8 @@ from dicomsvc.config import TritonSettings
 from dicomsvc.errors import ConfigurationError
 from tests.conftest import RunningService, start_service
 
+MODELS = len(list((Path(__file__).parents[2] / "triton_models").glob("*/model.toml")))
+
 
 @pytest.fixture(scope="module")
 def kept() -> Iterator[RunningService]:
@@ -39,7 +41,7 @@ def triton_role(service: RunningService) -> dict[str, Any]:
     return found
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 25) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():
@@ -54,7 +56,7 @@ def counted(service: RunningService, name: str) -> float:
 
 
 def test_the_service_keeps_a_model_server_and_says_how_it_is(kept: RunningService) -> None:
-    assert eventually(lambda: counted(kept, "triton_models_ready") == 3)
+    assert eventually(lambda: counted(kept, "triton_models_ready") == MODELS)
     assert triton_role(kept)["address"].startswith("Triton ")
     assert httpx.get(f"{kept.url}/readyz").json()["checks"]["model_server"] == {"ok": True, "state": "running"}
     assert 'name="triton_up"' in httpx.get(f"{kept.url}/metrics").text
@@ -64,7 +66,7 @@ def test_a_killed_model_server_starts_again(kept: RunningService) -> None:
     endpoint = read_endpoint(kept.data)
     assert endpoint is not None
     os.kill(endpoint.pid, signal.SIGKILL)
-    assert eventually(lambda: counted(kept, "triton_restarts") == 1 and counted(kept, "triton_models_ready") == 3)
+    assert eventually(lambda: counted(kept, "triton_restarts") == 1 and counted(kept, "triton_models_ready") == MODELS)
 
 
 def test_a_killed_keeper_takes_its_server_along_and_starts_again(kept: RunningService) -> None:
