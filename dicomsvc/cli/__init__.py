@@ -21,6 +21,7 @@ from dicomsvc.cli import (
     train,
     training_data,
 )
+from dicomsvc.cli.reports import reports
 from dicomsvc.cli.triton import triton
 from dicomsvc.errors import DicomsvcError
 
@@ -74,6 +75,7 @@ app.command("propose-labels")(train.propose)
 app.add_typer(jobs.jobs, name="jobs")
 app.add_typer(triton, name="triton")
 app.add_typer(models.models, name="models")
+app.add_typer(reports, name="reports")
 
 
 def main() -> None:

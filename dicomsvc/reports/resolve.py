@@ -1,0 +1,76 @@
+"""Which of the values that were found holds for the case, and where the report contradicts itself."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from dicomsvc.reports.reading import Reading
+from dicomsvc.reports.schema import Field
+from dicomsvc.reports.values import FieldValue, Status
+
+CLOSE = 0.12
+"""Values whose weights differ by less than this contradict each other; else the weightier holds."""
+
+
+def resolve(reading: Reading, field: Field, found: Iterable[FieldValue]) -> Iterator[FieldValue]:
+    """Yield the value for the case (``part`` None), then one for each part where parts differ.
+
+    A field's ``prefer`` says which of contradicting values of equal weight stands: ``heaviest`` (the default),
+    ``present`` (a finding that is present anywhere), ``largest``, ``first`` or ``last`` in the text. ``many = true``
+    keeps all different values, as margins and stations need.
+    """
+    values = list(found)
+    if not values:
+        return
+    if field.settings.get("many"):
+        yield from _distinct(values)
+        return
+    yield replace(_best(reading, field, values), part=None)
+    by_part: dict[str, list[FieldValue]] = defaultdict(list)
+    for value in values:
+        if value.part is not None:
+            by_part[value.part].append(value)
+    of_parts = {part: _best(reading, field, of_part) for part, of_part in by_part.items()}
+    if len({value.value for value in of_parts.values()}) > 1:
+        yield from of_parts.values()
+
+
+def weight(reading: Reading, value: FieldValue) -> float:
+    """Return how far a value is believed: what its section is worth times the rule's confidence."""
+    place = value.evidence[0].start if value.evidence else 0
+    return reading.weight_at(place) * value.confidence
+
+
+def _best(reading: Reading, field: Field, values: list[FieldValue]) -> FieldValue:
+    weighed = sorted(values, key=lambda value: -weight(reading, value))
+    top = weight(reading, weighed[0])
+    rivals = [value for value in weighed if top - weight(reading, value) < CLOSE]
+    chosen = _preferred(field, rivals)
+    agreeing = [value for value in weighed if value.value == chosen.value]
+    evidence = tuple(dict.fromkeys(place for value in (chosen, *agreeing) for place in value.evidence))[:5]
+    differ = len({value.value for value in rivals}) > 1 and len({value.part for value in rivals}) == 1
+    status = Status.CONFLICT if differ and chosen.status is Status.STATED else chosen.status
+    return replace(chosen, status=status, evidence=evidence)
+
+
+def _preferred(field: Field, rivals: list[FieldValue]) -> FieldValue:
+    match field.settings.get("prefer", "heaviest"):
+        case "present":
+            return next((value for value in rivals if value.value == "present"), rivals[0])
+        case "largest":
+            return max(rivals, key=lambda value: float(value.value or 0))
+        case "first":
+            return min(rivals, key=lambda value: value.evidence)
+        case "last":
+            return max(rivals, key=lambda value: value.evidence)
+        case _:
+            return rivals[0]
+
+
+def _distinct(values: list[FieldValue]) -> Iterator[FieldValue]:
+    seen = set()
+    for value in values:
+        key = (value.value, value.part, tuple(sorted(value.qualifiers.items())))
+        if key not in seen:
+            seen.add(key)
+            yield value

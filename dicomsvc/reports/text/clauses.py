@@ -1,0 +1,32 @@
+"""Clauses: the stretch of text within which a word speaks of another."""
+
+import re
+from bisect import bisect_left, bisect_right
+
+_BOUNDARY = re.compile(
+    r"""
+      (?<=[.;!?]) \s+ (?=[A-Z0-9(\[\-*"'])      # a sentence; a stray full stop before a small letter is none
+    | (?<=[;。；！？])                            # Chinese stops need no blank
+    | \s+ [-*•>] \s+ (?=\S)                      # a list's item
+    | \n \s* (?: \n | [-*•] | \(?[0-9a-zA-Z]{1,2}[.)] \s )
+    """,
+    re.VERBOSE,
+)
+
+
+class Clauses:
+    """Where clauses begin and end in a text; offsets are of the original."""
+
+    def __init__(self, original: str) -> None:
+        self._starts = [0, *(match.end() for match in _BOUNDARY.finditer(original))]
+        self._ends = [*(match.start() for match in _BOUNDARY.finditer(original)), len(original)]
+
+    def around(self, start: int, end: int) -> tuple[int, int]:
+        """Return the bounds of the clause or clauses that hold ``[start, end)``."""
+        first = bisect_right(self._starts, start) - 1
+        last = bisect_left(self._ends, end)
+        return self._starts[max(first, 0)], self._ends[min(last, len(self._ends) - 1)]
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        return tuple(self._starts)

@@ -1,0 +1,77 @@
+"""Sections of a report, by their headings (``sections.toml``)."""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from dicomsvc.reports.text.wording import compiled
+
+BODY = "body"
+"""What stands before the first heading."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """``text[start:end]`` without its heading; ``weight`` says how far what stands there is believed, 0 to 1."""
+
+    kind: str
+    start: int
+    end: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Headings:
+    pattern: re.Pattern[str]
+    weights: Mapping[str, float]
+
+
+@cache
+def _headings(language: str) -> _Headings:
+    document = tomllib.loads((files("dicomsvc.reports.text") / "sections.toml").read_text(encoding="utf-8"))
+    kinds = document["section"]
+    # English headings stand in Chinese reports too.
+    languages = ("zh", "en") if language == "zh" else ("en",)
+    alternatives = (
+        f"(?P<{entry['kind']}>{compiled(tuple(word for code in languages for word in entry[code])).pattern})"
+        for entry in kinds
+    )
+    return _Headings(re.compile("|".join(alternatives)), {entry["kind"]: float(entry["weight"]) for entry in kinds})
+
+
+_AFTER = re.compile(r"[ \-]{0,4}(?P<colon>:)|[ ]{0,2}\.(?= )|(?=[ ]{2,}|$)")
+_SENTENCE_END = ".:;!?。；：！？)]*"
+
+
+def find_sections(original: str, text: str, language: str) -> tuple[Section, ...]:
+    """Cut ``text`` (normalised, as long as ``original``) at its headings, in order, without gaps but the headings."""
+    headings = _headings(language)
+    found: list[tuple[str, int, int]] = [(BODY, 0, 0)]
+    for start, end, kind in _marks(original, text, headings.pattern):
+        found.append((kind, start, end))
+    sections = []
+    for position, (kind, _, begin) in enumerate(found):
+        finish = found[position + 1][1] if position + 1 < len(found) else len(text)
+        if finish > begin:
+            sections.append(Section(kind, begin, finish, headings.weights.get(kind, 0.7)))
+    return tuple(sections)
+
+
+def _marks(original: str, text: str, pattern: re.Pattern[str]) -> Iterator[tuple[int, int, str]]:
+    for match in pattern.finditer(text):
+        after = _AFTER.match(text, match.end())
+        line_ends = original[match.end() : match.end() + 3].lstrip(" \r").startswith("\n")
+        if after is None and not line_ends:
+            continue
+        if (after is None or after["colon"] is None) and not _begins(original, match.start()):
+            continue
+        yield match.start(), after.end() if after else match.end(), str(match.lastgroup)
+
+
+def _begins(original: str, position: int) -> bool:
+    """Whether a line or a sentence begins at ``position``, and in capitals as a heading without a colon does."""
+    before = original[:position].rstrip(" ") if position < 200 else original[position - 200 : position].rstrip(" ")
+    return not before or ((before[-1] == "\n" or before[-1] in _SENTENCE_END) and original[position].isupper())
