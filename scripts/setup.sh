@@ -82,7 +82,7 @@ state=$(sha256sum pyproject.toml scripts/setup.sh | sha256sum)
 if [ "$(cat .venv/.setup 2>/dev/null)" != "$state" ]; then
   echo "setup: installing Python packages into .venv"
   .venv/bin/python -m pip install --quiet --upgrade pip
-  .venv/bin/python -m pip install --quiet --editable '.[dev]'
+  .venv/bin/python -m pip install --quiet --editable '.[dev,nlp]'
   echo "$state" >.venv/.setup
 fi
 state=$(sha256sum dicomsvc/ai/triton/runtime.py dicomsvc/ai/triton/install.py | sha256sum)

@@ -7,6 +7,7 @@ Blank English and Chinese pipelines (nothing is downloaded) with three component
 
 from functools import cache
 
+import numpy as np
 import spacy
 from spacy.language import Language
 from spacy.tokens import Doc, Span
@@ -31,8 +32,9 @@ Doc.set_extension("values", default=(), force=True)
 def _layout(doc: Doc) -> Doc:
     reading: Reading = doc._.reading
     starts = set(reading.clauses.starts)
-    for token in doc:
-        token.is_sent_start = token.i == 0 or token.idx in starts
+    # One array: the attribute's setter looks through the whole document for each token.
+    begins = [1 if token.i == 0 or token.idx in starts else -1 for token in doc]
+    doc.from_array(["SENT_START"], np.array(begins, dtype=np.int64).astype(np.uint64).reshape(-1, 1))
     doc.spans["sections"] = _spans(doc, ((section.start, section.end, section.kind) for section in reading.sections))
     return doc
 

@@ -48,9 +48,10 @@ class FieldValue:
     """One value of one field.
 
     ``value`` is a word of the field's value set, a number in ``unit`` (UCUM), or text. ``raw`` is the text as the
-    report has it. ``part`` is the specimen's label ("A"), or None for the case as a whole. ``rule`` names what found it, with
-    its version: "finding/1". ``confidence`` is between 0 and 1 and says how far the rule is right by experience, not
-    a probability. ``qualifiers`` are further facts of the same place, such as a margin's name or a node station.
+    report has it. ``part`` is the specimen's label ("A"), or None for the case as a whole. ``rule`` names what found
+    it, with its version: "finding/1". ``confidence`` is between 0 and 1 and says how far the rule is right by
+    experience, not a probability. ``qualifiers`` are further facts of the same place, such as a margin's name or a
+    node station.
     """
 
     field: str

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from dicomsvc.reports.text.wording import compiled
+from dicomsvc.reports.text.wording import alternatives, searcher
 
 BODY = "body"
 """What stands before the first heading."""
@@ -35,11 +35,10 @@ def _headings(language: str) -> _Headings:
     kinds = document["section"]
     # English headings stand in Chinese reports too.
     languages = ("zh", "en") if language == "zh" else ("en",)
-    alternatives = (
-        f"(?P<{entry['kind']}>{compiled(tuple(word for code in languages for word in entry[code])).pattern})"
-        for entry in kinds
+    kinds_named = (
+        f"(?P<{entry['kind']}>{alternatives(word for code in languages for word in entry[code])})" for entry in kinds
     )
-    return _Headings(re.compile("|".join(alternatives)), {entry["kind"]: float(entry["weight"]) for entry in kinds})
+    return _Headings(searcher("|".join(kinds_named)), {entry["kind"]: float(entry["weight"]) for entry in kinds})
 
 
 _AFTER = re.compile(r"[ \-]{0,4}(?P<colon>:)|[ ]{0,2}\.(?= )|(?=[ ]{2,}|$)")
