@@ -34,7 +34,7 @@ def _layout(doc: Doc) -> Doc:
     starts = set(reading.clauses.starts)
     # One array: the attribute's setter looks through the whole document for each token.
     begins = [1 if token.i == 0 or token.idx in starts else -1 for token in doc]
-    doc.from_array(["SENT_START"], np.array(begins, dtype=np.int32).reshape(-1, 1))
+    doc.from_array(["SENT_START"], np.array(begins).astype(np.uint64)[:, None])  # type: ignore[arg-type]
     doc.spans["sections"] = _spans(doc, ((section.start, section.end, section.kind) for section in reading.sections))
     return doc
 
