@@ -1,5 +1,6 @@
 """A report as it came, whatever way: what every way in gives, and what it is answered."""
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -31,14 +32,15 @@ class ReceivedReport:
     """One version of one report; what its sender did not say is empty or None.
 
     ``report_id`` is the filler order number or the document's identifier: versions of a report share it.
-    ``observed`` carries its time zone where the sender gave one. ``control_id`` with ``sender`` names the message, and
-    ``number`` (from 1) the report in it.
+    ``observed`` is when this version was reported, with a time zone where the sender gave one. ``control_id`` with
+    ``sender`` names the message, and ``number`` (from 1) the report in it.
     """
 
     text: str
     source: Source
     status: ReportStatus = ReportStatus.FINAL
     report_id: str = ""
+    placer_order_number: str = ""
     accession_number: str = ""
     patient_id: str = ""
     issuer_of_patient_id: str = ""
@@ -50,8 +52,14 @@ class ReceivedReport:
 
     @property
     def message_key(self) -> str | None:
-        """Return what is the same when the same message comes twice, None where it has no control id."""
-        return f"{self.sender}|{self.control_id}|{self.number}" if self.control_id else None
+        """Return what is the same when the same message comes twice, None where it has no control id.
+
+        Senders that start anew count their messages from 1 again: another text is another message.
+        """
+        if not self.control_id:
+            return None
+        said = hashlib.sha256("|".join((self.report_id, self.status, self.text)).encode("utf-8", "replace"))
+        return f"{self.sender}|{self.control_id}|{self.number}|{said.hexdigest()[:32]}"
 
 
 class Answer(StrEnum):
