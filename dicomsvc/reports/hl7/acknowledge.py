@@ -1,0 +1,118 @@
+"""The answer to a message: ACK with MSA and ERR (HL7 v2.5.1 2.9, 2.15.8, 2.15.5)."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+from dicomsvc.reports.hl7.message import Message, Segment, Separators
+
+
+class AckCode(StrEnum):
+    """HL7 table 0008, original mode."""
+
+    ACCEPT = "AA"
+    ERROR = "AE"
+    """The message was understood, but what it says cannot be taken, or not now."""
+    REJECT = "AR"
+    """No message of a kind that is taken here."""
+
+
+class Condition(StrEnum):
+    """HL7 table 0357, message error condition codes."""
+
+    SEGMENT_SEQUENCE = "100"
+    REQUIRED_FIELD = "101"
+    DATA_TYPE = "102"
+    UNSUPPORTED_MESSAGE = "200"
+    UNSUPPORTED_EVENT = "201"
+    APPLICATION = "207"
+
+
+_WORDS: Final = {
+    Condition.SEGMENT_SEQUENCE: "Segment sequence error",
+    Condition.REQUIRED_FIELD: "Required field missing",
+    Condition.DATA_TYPE: "Data type error",
+    Condition.UNSUPPORTED_MESSAGE: "Unsupported message type",
+    Condition.UNSUPPORTED_EVENT: "Unsupported event code",
+    Condition.APPLICATION: "Application internal error",
+}
+_ENHANCED: Final = {AckCode.ACCEPT: "CA", AckCode.ERROR: "CE", AckCode.REJECT: "CR"}
+_LONGEST_TEXT: Final = 240
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """``reason`` is for the sender's people; it holds nothing of the message's content."""
+
+    code: AckCode
+    condition: Condition | None = None
+    reason: str = ""
+
+
+def wanted(message: Message, code: AckCode) -> bool:
+    """Whether the sender asks for this answer: MSH-15 and MSH-16 (table 0155), without which it always does."""
+    accept, application = message.header.field(15), message.header.field(16)
+    asked = [condition for condition in (application, accept) if condition and condition != "NE"]
+    if not asked:
+        return not (accept or application)
+    return asked[0] == "AL" or asked[0] == ("SU" if code is AckCode.ACCEPT else "ER")
+
+
+def acknowledged(message: Message, answer: Acknowledgement, now: datetime | None = None) -> bytes:
+    """Return the ACK for a message, in its character set.
+
+    Enhanced mode with an accept acknowledgement alone (MSH-16 NE or empty) gets a commit code (CA, CE, CR): what is
+    accepted is durable. Where both are asked for, the application's answer is the one that is sent.
+    """
+    header = message.header
+    own_mode = not header.field(15) or header.field(16) not in ("", "NE")
+    code = answer.code.value if own_mode else _ENHANCED[answer.code]
+    return _written(header, message.separators, code, answer, header.field(10), now or datetime.now(UTC)).encode(
+        message.codec, "replace"
+    )
+
+
+def refused(reason: str, condition: Condition = Condition.SEGMENT_SEQUENCE, now: datetime | None = None) -> bytes:
+    """Return an ACK (AR) for bytes that are no message: there is no control id to answer to."""
+    answer = Acknowledgement(AckCode.REJECT, condition, reason)
+    return _written(None, Separators(), "AR", answer, "", now or datetime.now(UTC)).encode("ascii", "replace")
+
+
+def _written(
+    header: Segment | None, use: Separators, code: str, answer: Acknowledgement, control_id: str, now: datetime
+) -> str:
+    def field(number: int, default: str = "") -> str:
+        return (header.field(number) if header is not None else "") or default
+
+    event = header.component(9, 2) if header is not None else ""
+    kind = use.component.join(("ACK", event, "ACK")) if event else "ACK"
+    marks = use.component + use.repetition + use.escape + use.subcomponent
+    msh = ["MSH", marks, field(5), field(6), field(3), field(4), now.strftime("%Y%m%d%H%M%S%z"), "", kind]
+    msh += [uuid.uuid4().hex[:20], field(11, "P"), field(12, "2.5.1"), "", "", "", "", "", field(18)]
+    text = escaped(answer.reason[:_LONGEST_TEXT], use)
+    msa = ["MSA", code, control_id, text]
+    segments = [msh, msa]
+    if answer.condition is not None:
+        segments.append(_error(field(12, "2.5.1"), answer.condition, text, use))
+    return "".join(use.field.join(segment).rstrip(use.field) + "\r" for segment in segments)
+
+
+def _error(version: str, condition: Condition, text: str, use: Separators) -> list[str]:
+    """Return ERR in the layout of version 2.5 and later, or in the one before."""
+    coded = use.component.join((condition.value, _WORDS[condition], "HL70357"))
+    if version[:3] in ("2.1", "2.2", "2.3", "2.4"):
+        return ["ERR", use.component * 3 + coded.replace(use.component, use.subcomponent)]
+    return ["ERR", "", "", coded, "E", "", "", "", text]
+
+
+def escaped(text: str, use: Separators) -> str:
+    """Return text with its separators escaped; line ends become the command .br, which FT and TX allow."""
+    mark = use.escape
+    pairs = ((mark, "E"), (use.field, "F"), (use.component, "S"), (use.subcomponent, "T"), (use.repetition, "R"))
+    table = {ord(letter): f"{mark}{name}{mark}" for letter, name in pairs}
+    # Control characters would end the segment or the frame.
+    table |= {number: " " for number in (*range(32), 127) if number not in table}
+    table |= {ord("\n"): f"{mark}.br{mark}"}
+    return text.replace("\r\n", "\n").replace("\r", "\n").translate(table)
