@@ -1,0 +1,200 @@
+"""Biomarkers: receptors, proliferation, repair proteins, genes, and the list of all other stained markers.
+
+A field names its ``marker`` (``markers.toml``; ``*`` for all that have no field of their own), what of a staining it
+``reads`` (the result, or a number) and what the results of ``staining.toml`` ``means`` in its own words.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+from dicomsvc.reports.extract.markers import listed
+from dicomsvc.reports.extract.staining import Staining, stainings
+from dicomsvc.reports.reading import Reading
+from dicomsvc.reports.schema import Field
+from dicomsvc.reports.text.wording import compiled
+from dicomsvc.reports.values import FieldValue, Status
+
+RULE = "biomarker/1"
+CUTOFF_RULE = "receptor_from_percent/asco-cap2020"
+HER2_RULE = "her2_from_score/asco-cap2018"
+TRIPLE_RULE = "receptors_from_triple_negative/1"
+_OF_SCORE = {0: "negative", 1: "negative", 2: "equivocal", 3: "positive"}
+_DIRECT, _INDIRECT, _PREVIOUS = 0.97, 0.8, 0.15
+"""Confidence of a result that stands at its name, elsewhere in the clause, and what a repeated result loses."""
+
+Qualifiers = dict[str, str | float | int | bool]
+
+
+def find_biomarker(reading: Reading, field: Field) -> Iterator[FieldValue]:
+    """Yield what every staining of the field's marker says; a marker that is only named, or pending, gives nothing."""
+    marker = str(field.settings["marker"])
+    reader = _READERS[str(field.settings.get("reads", "result"))]
+    if marker == "*":
+        yield from _all_others(reading, field)
+        return
+    found = [
+        value
+        for said in reading.once(stainings)
+        if marker in said.group.markers and (value := reader(reading, field, said)) is not None
+    ]
+    if field.settings.get("reads") == "her2":
+        found = _ish_decides(found)
+    yield from found
+    if not found:
+        yield from _implied(reading, field)
+
+
+def _value(reading: Reading, field: Field, said: Staining, value: str | float | int) -> FieldValue:
+    evidence = reading.evidence(said.start, said.end)
+    option = field.option(value)
+    return FieldValue(
+        field=field.id,
+        value=value,
+        evidence=(evidence,),
+        raw=reading.raw(evidence),
+        unit=field.unit,
+        code=option.concept.coding if option and option.concept else None,
+        part=reading.label_at(said.group.start),
+        confidence=(_DIRECT if said.direct else _INDIRECT) - (_PREVIOUS if said.previous else 0.0),
+        rule=RULE,
+        qualifiers=_qualifiers(said),
+    )
+
+
+def _qualifiers(said: Staining) -> Qualifiers:
+    found: Qualifiers = {}
+    amounts = said.amounts
+    if amounts.percent is not None:
+        low, high = amounts.percent
+        found |= {"percent": high} if low == high else {"percent_low": low, "percent_high": high}
+        if amounts.sign:
+            found["comparator"] = amounts.sign
+    if amounts.intensity is not None and said.result not in ("negative", "lost"):
+        found["intensity"] = amounts.intensity
+    if amounts.allred is not None:
+        found["allred_score"] = amounts.allred
+    if amounts.h_score is not None:
+        found["h_score"] = amounts.h_score
+    if said.ish:
+        found["method"] = "in-situ hybridisation"
+    if said.previous:
+        found["specimen"] = "previous"
+    return found
+
+
+def _result(reading: Reading, field: Field, said: Staining) -> FieldValue | None:
+    means: Mapping[str, str] = field.settings["means"]
+    if said.result is not None and said.result in means:
+        return _value(reading, field, said, means[said.result])
+    cutoff = field.settings.get("cutoff")
+    amounts = said.amounts
+    if cutoff is None or said.result is not None or amounts.percent is None:
+        return None
+    low, high = amounts.percent
+    positive = low >= cutoff and not amounts.sign.startswith(("<", "≤"))
+    negative = high < cutoff or (amounts.sign == "<" and high <= cutoff)
+    if not positive and not negative:
+        return None
+    value = _value(reading, field, said, "positive" if positive else "negative")
+    return replace(value, status=Status.DERIVED, rule=CUTOFF_RULE, confidence=value.confidence - 0.02)
+
+
+def _her2(reading: Reading, field: Field, said: Staining) -> FieldValue | None:
+    score = said.amounts.her2
+    if score is not None and not said.ish:
+        derived = _value(reading, field, said, _OF_SCORE[score])
+        stated = field.settings["means"].get(said.result)
+        if stated == derived.value:
+            return derived
+        return replace(derived, status=Status.DERIVED, rule=HER2_RULE)
+    return _result(reading, field, said)
+
+
+def _ish_decides(found: list[FieldValue]) -> list[FieldValue]:
+    """Leave out equivocal stainings where in-situ hybridisation of a specimen as recent has decided."""
+    decided = [value for value in found if value.qualifiers.get("method") and value.value != "equivocal"]
+    return [value for value in found if value.value != "equivocal" or not decided]
+
+
+def _her2_score(reading: Reading, field: Field, said: Staining) -> FieldValue | None:
+    score = said.amounts.her2
+    if score is None:
+        return None
+    value = replace(_value(reading, field, said, score), status=_certain(said))
+    return replace(value, confidence=value.confidence - 0.1) if said.amounts.her2_range else value
+
+
+def _certain(said: Staining) -> Status:
+    return Status.UNCERTAIN if said.amounts.her2_range else Status.STATED
+
+
+def _ish(reading: Reading, field: Field, said: Staining) -> FieldValue | None:
+    return _result(reading, field, said) if said.ish and said.amounts.her2 is None else None
+
+
+def _ratio(reading: Reading, field: Field, said: Staining) -> FieldValue | None:
+    return None if said.amounts.ratio is None else _value(reading, field, said, said.amounts.ratio)
+
+
+def _percent(reading: Reading, field: Field, said: Staining) -> FieldValue | None:
+    """Return the percent; of a range its upper end, with both in the qualifiers."""
+    return None if said.amounts.percent is None else _value(reading, field, said, said.amounts.percent[1])
+
+
+def _proportion(name: str) -> Callable[[Reading, Field, Staining], FieldValue | None]:
+    def read(reading: Reading, field: Field, said: Staining) -> FieldValue | None:
+        stated = said.amounts.tps if name == "tps" else said.amounts.cps
+        if stated is None:
+            return None
+        value = _value(reading, field, said, stated[1])
+        return replace(value, qualifiers={"comparator": stated[0]} if stated[0] else {})
+
+    return read
+
+
+_READERS: Mapping[str, Callable[[Reading, Field, Staining], FieldValue | None]] = {
+    "result": _result,
+    "her2": _her2,
+    "her2_score": _her2_score,
+    "ish": _ish,
+    "ratio": _ratio,
+    "percent": _percent,
+    "tps": _proportion("tps"),
+    "cps": _proportion("cps"),
+}
+
+
+def _all_others(reading: Reading, field: Field) -> Iterator[FieldValue]:
+    """Yield one value for each listed marker and part: the one most believed."""
+    best: dict[tuple[str, str | None, str], FieldValue] = {}
+    for said in reading.once(stainings):
+        value = _result(reading, field, said)
+        if value is None:
+            continue
+        for marker in said.group.markers:
+            if marker in listed():
+                key = (marker, value.part, str(value.value))
+                if key not in best or best[key].confidence < value.confidence:
+                    best[key] = replace(value, qualifiers={"marker": marker, **value.qualifiers})
+    yield from best.values()
+
+
+def _implied(reading: Reading, field: Field) -> Iterator[FieldValue]:
+    """Yield what a phrase says of several receptors at once ("triple negative")."""
+    for result, wordings in field.settings.get("implied", {}).items():
+        for match in compiled(tuple(wordings)).finditer(reading.text):
+            if not reading.weight_at(match.start()):
+                continue
+            evidence = reading.evidence(match.start(), match.end())
+            option = field.option(result)
+            yield FieldValue(
+                field=field.id,
+                value=result,
+                status=Status.DERIVED,
+                evidence=(evidence,),
+                raw=reading.raw(evidence),
+                code=option.concept.coding if option and option.concept else None,
+                part=reading.label_at(match.start()),
+                confidence=0.8,
+                rule=TRIPLE_RULE,
+            )
