@@ -1,0 +1,142 @@
+"""The size of the invasive tumour: its largest dimension in mm, and its dimensions as the report has them.
+
+Every length with a unit is a candidate; the words around it tell what it measures (``sizes.toml``): the tumour, or a
+specimen, a node, a distance. A checklist's answer counts more than prose, the invasive component more than the whole.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from dicomsvc.reports.extract.lengths import NUMBER, UNIT, millimetres
+from dicomsvc.reports.reading import Reading
+from dicomsvc.reports.schema import Field
+from dicomsvc.reports.text.wording import searcher
+from dicomsvc.reports.values import FieldValue
+
+RULE = "size/1"
+LEFT, RIGHT = 100, 60
+READ = 0.4
+"""Sections of less weight tell what was seen before or during the operation."""
+LARGEST_MM = 600
+_JOIN = rf"[\s.]{{0,2}}(?:{UNIT})?[\s.]{{0,3}}[x*][\s.]{{0,3}}"
+_LENGTHS = rf"(?:{NUMBER}{_JOIN}){{0,3}}(?P<last>{NUMBER})[\s.\-]{{0,3}}(?P<unit>{UNIT})"
+_DETERMINER = re.compile(r"(?:\b(?:an?|one|the|single|this|is|another|reveals?|shows?|showing|and|with|of|for|contains?)\b|[(,:.\-])[\s.]*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A length of the tumour at ``text[start:end]``; ``dimensions`` counts its numbers."""
+
+    start: int
+    end: int
+    mm: float
+    dimensions: int
+    confidence: float
+
+
+@cache
+def _words(language: str) -> Mapping[str, re.Pattern[str]]:
+    table = tomllib.loads((files("dicomsvc.reports.extract") / "sizes.toml").read_text(encoding="utf-8"))
+    codes = ("zh", "en") if language == "zh" else ("en",)
+    return {name: re.compile("|".join(entry[code] for code in codes)) for name, entry in table.items()}
+
+
+def find_size(reading: Reading, field: Field) -> Iterator[FieldValue]:
+    """Yield each size of the tumour; with ``dimensions = true`` those with several numbers, as text."""
+    found = reading.once(sizes)
+    as_text = bool(field.settings.get("dimensions"))
+    largest = _believed(reading, found) if as_text else None
+    for size in found:
+        if as_text and (size.dimensions < 2 or size.mm != largest):
+            continue
+        evidence = reading.evidence(size.start, size.end)
+        raw = reading.raw(evidence)
+        yield FieldValue(
+            field=field.id,
+            value=raw if as_text else int(size.mm) if size.mm == int(size.mm) else size.mm,
+            evidence=(evidence,),
+            raw=raw,
+            unit=field.unit,
+            part=reading.label_at(size.start),
+            confidence=size.confidence,
+            rule=RULE,
+        )
+
+
+def _believed(reading: Reading, found: tuple[Size, ...]) -> float | None:
+    weights = [reading.weight_at(size.start) * size.confidence for size in found]
+    near = [size.mm for size, weight in zip(found, weights, strict=True) if max(weights) - weight < 0.12]
+    return max(near, default=None)
+
+
+def sizes(reading: Reading) -> tuple[Size, ...]:
+    """Return all lengths that measure the primary tumour."""
+    words = _words(reading.language)
+    found: list[Size] = []
+    for match in searcher(_LENGTHS).finditer(reading.text):
+        if reading.weight_at(match.start()) < READ:
+            continue
+        left = reading.text[max(0, match.start() - LEFT) : match.start()]
+        right = reading.text[match.end() : match.end() + RIGHT]
+        confidence = _confidence(left, right, words)
+        numbers = re.findall(NUMBER, match[0])
+        mm = max(millimetres(number, match["unit"]) for number in numbers)
+        if confidence and 0 < mm <= LARGEST_MM:
+            found.append(Size(match.start(), match.end(), mm, len(numbers), confidence))
+    return tuple(found)
+
+
+def _confidence(left: str, right: str, words: Mapping[str, re.Pattern[str]]) -> float:
+    """Return how surely the length between ``left`` and ``right`` is the tumour's, 0 if it is not."""
+    if words["behind_other"].match(right):
+        return 0.0
+    if label := words["label"].search(left):
+        return _labelled(left[: label.end()], left[: label.start()], right, words)
+    if _DETERMINER.search(left) and (named := _measured_behind(right, words)) is not None:
+        return 0.93 if named else 0.0
+    return _measured_before(left, words)
+
+
+def _labelled(label: str, before: str, right: str, words: Mapping[str, re.Pattern[str]]) -> float:
+    about = re.split(r"[.;。；]\s", label)[-1]
+    if words["not_primary"].search(about) or _last(words["other"], re.split(r"[.;:。；]\s?", before)[-1][-40:]) :
+        return 0.0
+    if words["other"].search(about[len(about) - 45 :]) and not words["tumour"].search(about[len(about) - 45 :]):
+        return 0.0
+    return 0.99 if words["invasive"].search(about) else 0.97
+
+
+def _measured_behind(right: str, words: Mapping[str, re.Pattern[str]]) -> bool | None:
+    """Whether the noun behind ("a 2 cm firm tan mass") is the tumour; None if no noun is near."""
+    piece = re.split(r"[.;:]\s|measur|\blocated|\binvolv|\bin (?:greatest|maxim)", right)[0]
+    tumour, other = words["tumour"].search(piece), words["other"].search(piece)
+    if tumour is None:
+        return False if other else None
+    if words["not_primary"].search(piece[: tumour.start()]):
+        return False
+    return other is None or tumour.start() < other.start()
+
+
+def _measured_before(left: str, words: Mapping[str, re.Pattern[str]]) -> float:
+    tumour, other, organ = (_last(words[name], left) for name in ("tumour", "other", "organ"))
+    if tumour is None or (other is not None and other.start() > tumour.start()):
+        return 0.0
+    if words["not_primary"].search(left[: tumour.start()]):
+        return 0.0
+    between = left[tumour.end() :]
+    if organ is not None and organ.start() > tumour.start() and not re.search(r"\b(?:in|of|within|at|involving)\b", between):
+        return 0.0
+    if re.search(r"[;。；]|\.\s+[a-z\u3400-\u9fff]{3,}[^.]{12,}", between):
+        return 0.0
+    return 0.94 if words["invasive"].search(left[max(0, tumour.start() - 25) :]) else 0.93
+
+
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    found = None
+    for match in pattern.finditer(text):
+        found = match
+    return found
