@@ -1,6 +1,11 @@
-"""Parts: the specimens of a case, by the labels that the report gives them (``A.``, ``Part 2:``, ``C&D.``)."""
+"""Parts: the specimens of a case, by the labels that the report gives them (``A.``, ``Part 2:``, ``C&D.``, ``①``).
+
+A Chinese diagnosis numbers what it says of one specimen as well; a number labels a specimen there when a specimen's
+name follows: in brackets or quotation marks, or as a side or as what was sent.
+"""
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,8 +15,9 @@ _LABEL = re.compile(
     r"""
     (?:^ | (?<=[\s:;.]))
     (?: (?:part|specimen|标本)\s*\#?\s* )?
-    (?P<labels> [A-Z](?:\s?(?:[&,/-]|and)\s?[A-Z])* | [1-9][0-9]? | [①-⑳] )
-    \s? (?: [.:)、] | (?<=[①-⑳]) ) \s* (?=[A-Z"(\u3400-\u9fff])
+    (?P<labels> [A-Z](?:\s?(?:[&,/-]|and)\s?[A-Z])* | (?P<number> [1-9][0-9]? | [①-⑳] ) )
+    \s? (?: [.:)、．：）] | (?<=[①-⑳]) ) \s*
+    (?= [A-Z] | (?(number) ["'(“‘「『（【] | [\u3400-\u9fff"'(“‘「『（【] ) | (?:送检|另送|左|右|双侧) )
     """,
     re.VERBOSE,
 )
@@ -54,6 +60,10 @@ def _within(original: str, section: Section) -> Iterator[Part]:
 def _follows(last: str, label: str) -> bool:
     if not last:
         return label in ("A", "1", "①")
-    if last.isdigit() != label.isdigit():
+    if last.isdecimal() != label.isdecimal():
         return False
-    return 0 < (int(label) - int(last) if label.isdigit() else ord(label) - ord(last)) <= 2
+    return 0 < _rank(label) - _rank(last) <= 2
+
+
+def _rank(label: str) -> float:
+    return int(label) if label.isdecimal() else unicodedata.numeric(label, ord(label[0]))
