@@ -17,6 +17,7 @@ Every class carries the status that the borders answer with, so that DIMSE, STOW
     ├── BadRequest                    0xC000  400   the request itself is wrong
     ├── TooLarge                      0xA700  413
     ├── Conflict                      0xC000  409   the thing is in a state that forbids this
+    ├── PreconditionFailed            0xC000  412   the thing has changed since the client saw it
     ├── DamagedFile                   0xC000  500   a stored file no longer has the bytes it came with
     ├── Cancelled                     0xFE00  409   somebody asked for this to stop
     ├── PeerFailure                   0xC000  502   a peer could not be reached, refused, or broke off
@@ -112,6 +113,10 @@ class TooLarge(DicomsvcError):
 
 class Conflict(DicomsvcError):
     http_status = 409
+
+
+class PreconditionFailed(DicomsvcError):
+    http_status = 412
 
 
 class DamagedFile(DicomsvcError):
