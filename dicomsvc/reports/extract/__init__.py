@@ -14,6 +14,7 @@ from dicomsvc.reports.extract.margins import find_margins
 from dicomsvc.reports.extract.measure import find_measure
 from dicomsvc.reports.extract.nodes import find_nodes
 from dicomsvc.reports.extract.nuclear_grade import find_nuclear_grade
+from dicomsvc.reports.extract.numbered import find_numbered
 from dicomsvc.reports.extract.size import find_size
 from dicomsvc.reports.extract.spread import find_spread
 from dicomsvc.reports.extract.staging import find_edition, find_stage_group
@@ -38,6 +39,7 @@ KINDS: Mapping[str, Extractor] = {
     "margins": find_margins,
     "measure": find_measure,
     "nuclear_grade": find_nuclear_grade,
+    "numbered": find_numbered,
     "size": find_size,
     "spread": find_spread,
     "subtype": find_subtype,

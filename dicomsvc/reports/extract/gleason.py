@@ -45,15 +45,15 @@ _TOTAL = searcher(
     rf"{_NAME}(?:'?s)?\s(?:sum|score)\s?(?:score|sum)?[\s:;=]{{1,4}}(?P<score2>10|[5-9])(?:\s?/\s?10)?\b"
 )
 _GROUP = searcher(
-    r"(?:\b(?:isup|who|gleason)?[\s/]{0,2}(?:prognostic )?grade group|\bprognostic (?:grade )?group|\bisup grade(?: group)?|"
-    r"\bgg|(?:isup|who/isup|gleason|预后)?\s{0,2}(?:分级分组|预后分组|分级组|分组)|\bisup)"
+    r"(?:\b(?:isup|who|gleason)?[\s/]{0,2}(?:prognostic )?grade group|\bprognostic (?:grade )?group|"
+    r"\bisup grade(?: group)?|\bgg|(?:isup|who/isup|gleason|预后)?\s{0,2}(?:分级分组|预后分组|分级组|分组)|\bisup)"
     r"(?:\s?\([^()]{1,40}\))?[\s:;=,第为]{0,4}(?:is |of )?(?P<group>[1-5])(?:\s?/\s?5|\s?of\s5|级|组)?(?:[^\d+.%]|$)"
 )
 _COMPONENTS = dict.fromkeys(("primary", "major", "predominant", "most prevalent", "主要"), "primary")
 _COMPONENTS |= dict.fromkeys(("tertiary", "第三"), "tertiary")
 _ELSEWHERE = re.compile(
-    r"(?:previous|prior|biops|history|outside|at (?:the )?(?:positive )?margin|secondary (?:nodule|tumou?r|foc)|additional|"
-    r"clinical|既往|穿刺|原)[^.;。]{0,70}$"
+    r"(?:previous|prior|biops|history|outside|at (?:the )?(?:positive )?margin|secondary (?:nodule|tumou?r|foc)|"
+    r"additional|clinical|既往|穿刺|原)[^.;。]{0,70}$"
 )
 
 
@@ -127,10 +127,21 @@ def _components(text: str) -> Iterator[Grading]:
         component = _COMPONENTS.get(match["component"], "secondary")
         begin, finish = max(0, match.start() - _NEAR), min(len(text), match.end() + 40)
         if component == "tertiary" or _NAMED.search(text, begin, finish):
-            found.append(replace(Grading(match.start(), match.end()), **{component: int(match["grade"])}))
+            found.append(_component(match, component))
     yield from _joined(found)
     for match in _TERTIARY.finditer(text):
         yield Grading(match.start(), match.end(), tertiary=int(match["grade"]))
+
+
+def _component(found: re.Match[str], component: str) -> Grading:
+    grade = int(found["grade"])
+    match component:
+        case "primary":
+            return Grading(found.start(), found.end(), primary=grade)
+        case "secondary":
+            return Grading(found.start(), found.end(), secondary=grade)
+        case _:
+            return Grading(found.start(), found.end(), tertiary=grade)
 
 
 def _joined(found: list[Grading]) -> Iterator[Grading]:

@@ -7,41 +7,26 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dicomsvc.reports.extract.numerals import NUMBER, number
 from dicomsvc.reports.reading import Reading
 from dicomsvc.reports.schema import Field
 from dicomsvc.reports.text.wording import searcher
 from dicomsvc.reports.values import FieldValue
 
 RULE = "nuclear_grade/1"
-_NUMERALS = {
-    "i": 1,
-    "l": 1,
-    "ii": 2,
-    "il": 2,
-    "ll": 2,
-    "li": 2,
-    "iii": 3,
-    "iil": 3,
-    "ill": 3,
-    "lll": 3,
-    "iv": 4,
-    "lv": 4,
-}
-_NUMERALS |= {"ⅰ": 1, "ⅱ": 2, "ⅲ": 3, "ⅳ": 4, "one": 1, "two": 2, "three": 3, "four": 4}
 _NAMES = searcher(
     r"(?P<fuhrman>\bfu[hr]{1,3}m[ae]n{1,2}\b)|(?P<isup>\b(?:who[\s/\-]{0,3})?isup\b|\bnucleolar grad(?:e|ing))"
     r"|(?P<unnamed>\bnuclear grad(?:e|ing)\b|\b(?:histologic(?:al)?|tumou?r|histopathologic) grade\b|\bgrade\b|核分级)"
 )
-_NUMBER = r"(?:[1-4]|i{1,3}|iv|[il]{1,3}|lv|[ⅰⅱⅲⅳ]|one|two|three|four)(?![a-z0-9%]|\.\d|\s?[cm]m\b)"
 _OF = r"(?:\s{0,2}\(?\s{0,2}(?:/|of|out of)\s{0,2}(?:4|iv|four|ⅳ)\b\)?)?"
 _FILL = (
     r"(?:'?s\b|[\s:;,.()\[\]\-=/\"*]|nuclear|nucleolar|histologic(?:al)?|grad(?:e|es|ed|ing)\b|score|system|classification|"
     r"criteria|is\b|was\b|of\b|as\b|a\b|the\b|tumou?r|overall|predominantly|mostly|high(?:est)?|up to|focally|"
     r"if applicable|who/isup|isup|1\s?-\s?4\b|1 to 4\b|i\s?-\s?iv\b|et al\b|modified|核|分级|级别|为|g(?=\s?[1-4]))"
 )
-_BEHIND = re.compile(rf"{_FILL}{{0,24}}?g?(?P<number>{_NUMBER})(?:\s?(?:-|to|and|~)\s?g?(?P<upper>{_NUMBER}))?{_OF}")
+_BEHIND = re.compile(rf"{_FILL}{{0,24}}?g?(?P<number>{NUMBER})(?:\s?(?:-|to|and|~)\s?g?(?P<upper>{NUMBER}))?{_OF}")
 _AHEAD = re.compile(
-    rf"(?:grade[\s:.]{{0,3}}|g)?\b(?P<number>{_NUMBER})(?:\s?[-~]\s?(?P<upper>{_NUMBER}))?[\s(\[,;]{{0,4}}"
+    rf"(?:grade[\s:.]{{0,3}}|g)?\b(?P<number>{NUMBER})(?:\s?[-~]\s?(?P<upper>{NUMBER}))?[\s(\[,;]{{0,4}}"
     r"(?:(?:/|of|out of)\s?(?:4|iv|four)\b[\s),;:]{0,4})?"
     r"(?:(?:by|per|using|according to|on|in)\s)?(?:the\s)?(?:modified\s)?(?:grade\s)?"
     r"(?:nuclear grad(?:e|ing)[\s,(]{0,3})?$"
@@ -92,7 +77,7 @@ def _ahead(text: str, mark: re.Match[str], system: str) -> NuclearGrade | None:
 
 
 def _highest(match: re.Match[str]) -> int:
-    return max(_NUMERALS.get(word) or int(word) for word in match.group("number", "upper") if word)
+    return max(number(word) for word in match.group("number", "upper") if word)
 
 
 def find_nuclear_grade(reading: Reading, field: Field) -> Iterator[FieldValue]:
