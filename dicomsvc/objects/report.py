@@ -48,18 +48,17 @@ def report_dataset(source: SourceSlide, content: ReportContent, identity: Identi
     InvalidInstance
         When it would not be valid: no group, an empty group, a number that is not finite, a region of two points.
     """
-    ds = common_modules(source, identity, provenance, "SR", Comprehensive3DSRStorage, referenced=())
-    for keyword in _OF_OTHER_OBJECTS:
-        if keyword in ds:
-            delattr(ds, keyword)
-    ds.ReferencedPerformedProcedureStepSequence = []
-    ds.PerformedProcedureCodeSequence = []
+    ds = document_modules(source, identity, provenance, Comprehensive3DSRStorage)
     ds.CompletionFlag = "COMPLETE"
     ds.CompletionFlagDescription = NOT_VERIFIED
     ds.VerificationFlag = "UNVERIFIED"
     ds.PreliminaryFlag = "PRELIMINARY"
     ds.CodingSchemeIdentificationSequence = coding_scheme_items()
-    ds.CurrentRequestedProcedureEvidenceSequence = [_evidence(source, content)]
+    finest = source.levels[0]
+    slide = ResultReference(source.series_instance_uid, finest.sop_class_uid, finest.sop_instance_uid)
+    ds.CurrentRequestedProcedureEvidenceSequence = [
+        evidence_item(source.study_instance_uid, [slide, *_referenced(content)])
+    ]
     for element in report_root(source, content, provenance, identity.sop_instance_uid):
         ds.add(element)
     return ds
@@ -83,13 +82,22 @@ def report_file(dataset: Dataset) -> bytes:
     return header(dataset, ExplicitVRLittleEndian)
 
 
-def _evidence(source: SourceSlide, content: ReportContent) -> Dataset:
-    """Return all that the tree refers to, by series (PS3.3 C.17.2.3)."""
-    finest = source.levels[0]
-    slide = ResultReference(source.series_instance_uid, finest.sop_class_uid, finest.sop_instance_uid)
+def document_modules(source: SourceSlide, identity: Identity, provenance: Provenance, sop_class_uid: str) -> Dataset:
+    """Return the modules that documents have in common, without the flags and the content (PS3.3 A.35, C.17)."""
+    ds = common_modules(source, identity, provenance, "SR", sop_class_uid, referenced=())
+    for keyword in _OF_OTHER_OBJECTS:
+        if keyword in ds:
+            delattr(ds, keyword)
+    ds.ReferencedPerformedProcedureStepSequence = []
+    ds.PerformedProcedureCodeSequence = []
+    return ds
+
+
+def evidence_item(study_instance_uid: str, references: Iterable[ResultReference]) -> Dataset:
+    """Return an item for objects of one study, by series (PS3.3 C.17.2.3)."""
     item = Dataset()
-    item.StudyInstanceUID = UID(source.study_instance_uid)
-    item.ReferencedSeriesSequence = list(_series([slide, *_referenced(content)]))
+    item.StudyInstanceUID = UID(study_instance_uid)
+    item.ReferencedSeriesSequence = list(_series(references))
     return item
 
 
@@ -125,6 +133,8 @@ __all__ = [
     "ReportGroup",
     "ReportMeasurement",
     "ResultReference",
+    "document_modules",
+    "evidence_item",
     "report_dataset",
     "report_file",
     "report_text",
