@@ -46,7 +46,7 @@ def _length(match: re.Match[str]) -> Length:
 def length_before(head: str) -> Length | None:
     """Return the length at the end of ``head`` that ends there with "from the", as before a margin's name."""
     found = None
-    for start in re.finditer(r"\d", head[-90:]):
+    for start in re.finditer(r"(?<![\d.,])\d", head[-90:]):
         found = _BEFORE.match(head[-90:], start.start()) or found
     if found is None:
         return None

@@ -21,11 +21,19 @@ BEFORE, BEHIND = 110, 130
 _SENTENCE = re.compile(r"[.;!?。；]\s+(?=[A-Z(\[\-*])|[。；;]|\s[-*•]{1,2}\s+(?=[A-Z])|\n\s*\n|\n\s*[-*•]")
 _OWN_LABEL = re.compile(
     r"(?:[\s(),/\-]|\([^()]{0,50}\)|\b(?:status|involvement|involved|by|tumou?r|carcinoma|invasive|resection|surgical|of|for|"
-    r"or|and|the|is|are|deep|excision|parametrial|distance|assessment|final|margins?|biopsy|shave|specimen)\b)*$"
+    r"or|and|the|is|are|deep|distance|assessment|final|margins?|biops\w+|re-?excision|excision|shave|specimen|\w+ectomy|"
+    r"component|cancer|malignan\w+|neoplasm|in situ|dcis|adenocarcinoma|melanoma|sarcoma|lesion|new|additional|frozen|section|right|left)\b)*$"
 )
 _UNFINISHED = re.compile(r"(?:^|\b(?:is|are|was|were|be|of|for|by|the|and|to|from|focally|widely|extensively|grossly|closely))\W*$")
-_GOES_ON = re.compile(r"^\W*(?:is|are|was|were|negative|neg|free|un\w+|involved|clear|positive|not|no|widely|all)\b")
+_GOES_ON = re.compile(r"^\W*(?:is|are|was|were|negative|neg|free|uninvolved|unremarkable|involved|clear|positive|not|widely)\b")
 """A full stop behind the noun is the scanner's when a verb or an answer follows."""
+
+_HEADED = re.compile(r"\s*(?:status|assessment|involvement)?\s?[:.]")
+_DISTANCE = re.compile(r"\bdistance\b|距")
+_ANSWERS = {
+    **dict.fromkeys(("no", "none", "negative", "free", "absent", "not", "clear", "uninvolved"), Assertion.ABSENT),
+    **dict.fromkeys(("yes", "positive", "present", "involved"), Assertion.PRESENT),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +95,7 @@ def _words(language: str) -> _Words:
         idle=re.compile(words(table["idle"])),
         name=re.compile(names),
         names_before=re.compile(rf"{run}++$"),
-        listed=re.compile(rf"[\s.,;\-*]*(?P<names>{run}++)(?:margins? )?[:=\-][\s.]*(?P<body>[^:;；]{{2,90}})"),
+        listed=re.compile(rf"[\s.,;\-*]*(?P<names>{run}++)(?:margins? ?)?(?:\([^()]{{0,30}}\) ?)?[:=\-][\s.]*(?P<body>[^:;；]{{2,90}})"),
     )
 
 
@@ -109,9 +117,10 @@ def _of_mention(reading: Reading, start: int, end: int, words: _Words) -> Iterat
     head = reading.text[min(begin, first) : first]
     if words.idle.search(reading.text[max(0, start - 40) : start]) or words.idle.search(head[-40:]):
         return
-    tail = _tail(reading, end)
+    tail = _tail(reading, end, words)
     around = reading.text[first:start]
-    listed = list(_listed(reading, end, words)) if reading.text[end : end + 3].strip()[:1] in (":", ".") else []
+    headed = _HEADED.match(reading.text[end : end + 30])
+    listed = list(_listed(reading, end + headed.end(), words)) if headed else []
     yield from listed
     state, left, right, lesion = _said(head, tail, words)
     distance = length_before(head + reading.text[first:start]) or length_behind(tail)
@@ -138,9 +147,11 @@ def _names(stretch: str, words: _Words) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(match.lastgroup) for match in words.name.finditer(stretch)))
 
 
-def _tail(reading: Reading, end: int) -> str:
+def _tail(reading: Reading, end: int, words: _Words) -> str:
     """Return what follows a mention and may speak of it: to the sentence's end, or the next label's begin."""
     piece = reading.text[end : end + BEHIND]
+    if question := words.question.match(piece):
+        return question[0]
     for stop in _SENTENCE.finditer(reading.original[end : end + BEHIND]):
         before = reading.text[end : end + stop.start()].strip(" .,:;-()")
         goes_on = _GOES_ON if not before else _UNFINISHED
@@ -166,9 +177,7 @@ def _without_label(piece: str, least: int) -> str:
 def _said(head: str, tail: str, words: _Words) -> tuple[Assertion | None, int, int, str | None]:
     """Return the state, how far the support reaches to the left and right of the mention, and the lesion."""
     if question := words.question.match(tail):
-        answer = question["answer"]
-        state = {"no": Assertion.ABSENT, "none": Assertion.ABSENT, "negative": Assertion.ABSENT, "yes": Assertion.PRESENT}
-        return state.get(answer), 0, question.end(), None
+        return _ANSWERS.get(question["answer"]), 0, question.end(), None
     if before := _before(head, words):
         return before
     decided = words.decides.search(tail)
@@ -190,7 +199,7 @@ def _before(head: str, words: _Words) -> tuple[Assertion, int, int, str | None] 
         clause = head[: found.end()]
         if state is Assertion.PRESENT:
             bare = re.match(r"positive|involved", found[0])
-            if not bare and not words.subject.search(clause):
+            if not bare and (not words.subject.search(clause) or _DISTANCE.search(clause)):
                 continue
             if re.search(r"\b(?:no|not|without|nor)\b(?!\s+only)|未|不", clause):
                 state = Assertion.ABSENT
@@ -209,9 +218,8 @@ def _lesion(stretch: str, words: _Words) -> str | None:
     return "harmless" if words.harmless.search(stretch) else None
 
 
-def _listed(reading: Reading, end: int, words: _Words) -> Iterator[Statement]:
+def _listed(reading: Reading, place: int, words: _Words) -> Iterator[Statement]:
     """Yield what stands under the heading "Margins:" as "deep: negative; radial: 2 mm"."""
-    place = end + reading.text[end : end + 3].find(reading.text[end : end + 3].strip()[0]) + 1
     for _ in range(12):
         item = words.listed.match(reading.text[place : place + 200])
         if item is None or not (names := _names(item["names"], words)):
