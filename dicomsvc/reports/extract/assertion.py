@@ -18,6 +18,8 @@ from dicomsvc.reports.values import Assertion
 BEFORE, AFTER = 90, 90
 """How many characters before and after a finding are looked at, within its clause."""
 _BRACKETS = r"(?:\([^()]{0,60}\)[ ]{0,3}|\[[^\[\]]{0,60}\][ ]{0,3})?"
+_CHINESE_END = re.compile(r"[,，](?![ ]{0,2}(?:均|皆|都|全部))")
+"""A Chinese comma parts what is said of one finding from the next, unless it says the same of all."""
 _ANSWER = re.compile(rf"[ ]{{0,3}}{_BRACKETS}(?::|=|-{{1,2}}(?=[ a-z\u3400-\u9fff])|\.{{3,}})[ .\-*\[\]]{{0,6}}")
 
 
@@ -41,6 +43,7 @@ class _Words:
     before: Mapping[Assertion | None, re.Pattern[str]]
     after: Mapping[Assertion | None, re.Pattern[str]]
     stop: re.Pattern[str]
+    commas_part: bool
 
 
 @cache
@@ -53,7 +56,8 @@ def _words(language: str) -> _Words:
             for name, words in document[place].items()
         }
 
-    return _Words(table("label"), table("before"), table("after"), _both(document["stop"]["words"], language))
+    stop = _both(document["stop"]["words"], language)
+    return _Words(table("label"), table("before"), table("after"), stop, language == "zh")
 
 
 def _both(words: Mapping[str, list[str]], language: str) -> re.Pattern[str]:
@@ -116,6 +120,8 @@ def _told_after(text: str, start: int, end: int, right: int, words: _Words) -> A
     finish = min(right, end + AFTER)
     colon = text.find(":", end, finish)
     finish = colon if colon >= 0 else finish
+    if words.commas_part and (comma := _CHINESE_END.search(text, end, finish)):
+        finish = comma.start()
     best: Asserted | None = None
     for assertion in (Assertion.ABSENT, Assertion.INDETERMINATE, Assertion.PRESENT):
         found = words.after[assertion].search(text, end, finish)
