@@ -21,9 +21,9 @@ ENOUGH: Final = 200
 """Characters: a message with less text of its own beside a document says "see attached"."""
 HEADINGS: Final = {
     "22634-0": "GROSS DESCRIPTION", "22635-7": "MICROSCOPIC DESCRIPTION", "22636-5": "CLINICAL HISTORY",
-    "22637-3": "FINAL DIAGNOSIS", "22638-1": "COMMENT", "22639-9": "ADDENDUM",
+    "22637-3": "FINAL DIAGNOSIS", "22638-1": "COMMENT", "22639-9": "ADDENDUM", "11526-1": "", "60567-5": "",
 }  # fmt: skip
-"""LOINC codes of a pathology report's sections, as cancer registries (NAACCR volume V) use them."""
+"""LOINC codes of a pathology report's sections, as cancer registries (NAACCR volume V) use them; the whole has none."""
 _MARKS_STUDY: Final = {"ZDS": 1, "IPC": 3}
 _NOT_SAID: Final = ("D", "W", "X", "N", "I", "O")
 _TEXT_TYPES: Final = ("TX", "FT")
@@ -230,7 +230,8 @@ def _is_value(run: Sequence[Segment]) -> bool:
 def _heading(segment: Segment) -> str:
     if segment.name != "OBX":
         return ""
-    return HEADINGS.get(segment.component(3, 1)) or segment.component(3, 2) or segment.component(3, 5)
+    known = HEADINGS.get(segment.component(3, 1))
+    return segment.component(3, 2) or segment.component(3, 5) if known is None else known
 
 
 def _lines(segment: Segment) -> list[str]:
