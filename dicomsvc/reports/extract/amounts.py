@@ -10,16 +10,19 @@ _PERCENT = re.compile(
     (?!\s*(?:=|is\b|are\b|(?:neutral|buffered|formalin)))""",
     re.VERBOSE,
 )
-_OF_ALLRED = re.compile(r"allred(?:\s+score)?\s*(?:of|is|[:=])?\s*(?P<value>[0-8])(?!\d)")
+_OF_ALLRED = re.compile(
+    r"(?:allred|quick)(?:\s+score)?\s*(?:of|is|[:=])?\s*(?P<value>[0-8])(?!\d)|(?<![\d/])(?P<of_eight>[0-8])\s?/\s?8(?![\d/])"
+)
 _OF_H = re.compile(r"\bh[ \-]?score\s*(?:of|is|[:=])?\s*(?P<value>\d{1,3})(?!\d)")
 _OF_HER2 = re.compile(
     r"""(?P<range>(?:0|zero|[il1])\s?\+?\s?(?:/|-|or|to|~)\s?[il1]\s?\+)
       | (?<![\d.])(?P<plus>[0-3il])\s?\+(?!\d)
       | (?<![\d.+])\+\s?(?P<reversed>[1-3])(?![\d%])
-      | \bscores?(?:\s+(?:of|is)|\s?[:=])?\s?(?P<score>[0-3])(?![\d.%/])
-      | \bintensity(?:\s+(?:of|is)|\s?[:=])\s?(?P<intensity>[0-3])(?![\d.%])
-      | \bihc\s?[:=]?\s?(?P<ihc>[0-3])(?![\d.%/])
-      | ^\s?[:=]?\s?\(\s?(?P<held>[0-3])\s?\) | ^\s?[:=]\s?(?P<answer>[0-3])(?![\d.%/])
+      | \bscores?(?:\s+(?:of|is)|\s?[:=])?\s?(?P<score>[0-3])(?!\d|[.%/]\d|%)
+      | \bintensity(?:\s+(?:of|is)|\s?[:=])\s?(?P<intensity>[0-3])(?!\d|\.\d|%)
+      | \bihc\s?[:=]?\s?(?P<ihc>[0-3])(?!\d|[.%/]\d|%)
+      | ^\s?[:=]?\s?\(\s?(?P<held>[0-3])\s?\) | ^\s?[:=]\s?(?P<answer>[0-3])(?!\d|[.%/]\d|%)
+      | ^\s(?P<alone>[0-3])(?=\s?[,;.)](?!\d)|$)
       | ^\s?\(\s?(?P<signs>\+{1,3})\s?[,)] | (?<!\+)(?P<many>\+{2,3})(?!\+)
       | \b(?:negative|equivocal|positive)\s?\(\s?(?P<told>[0-3])\s?\)""",
     re.VERBOSE,
@@ -51,6 +54,16 @@ _HEAD = 130
 """How far behind the name numbers may stand."""
 
 
+_FOR_NEXT = re.compile(
+    r"[<>~]?\d{1,3}(?:\s?-\s?\d{1,3})?\s?%\s*(?:of cells\s)?(?:positiv\w+\s)?(?:for|with)?(?:\sthe)?\s*$"
+)
+_OF_CELLS = re.compile(
+    r"(?P<sign>[<>~])?(?P<low>\d{1,3})(?:\s?(?:-|to)\s?(?P<high>\d{1,3}))?\s?%\s(?:of\s(?:the\s|all\s)?(?:invasive\s|tumou?r\s|neoplastic\s|"
+    r"lesional\s|carcinoma\s)*(?:cells|nuclei)\s(?:(?:are|were|is|show|stain|with)\s)?)?"
+    r"(?:positiv\w+\s|reactiv\w+\s|stain\w*\s|nuclear\s|strongly\s|strong\s)*(?:for|with)\s(?:the\s)?$"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Amounts:
     """Numbers of one marker; ``end`` is where the last of them ends, behind the name.
@@ -76,8 +89,21 @@ class Amounts:
         return not self.end
 
 
+def percent_before(ahead: str) -> tuple[tuple[float, float], str, int] | None:
+    """Read the percent in front of a marker's name ("80% of tumour cells are positive for ER").
+
+    Returns the percent (low, high), its sign, and where it begins in ``ahead``.
+    """
+    match = _OF_CELLS.search(ahead)
+    if match is None or float(match["high"] or match["low"]) > 100:
+        return None
+    return (float(match["low"]), float(match["high"] or match["low"])), match["sign"] or "", match.start()
+
+
 def read_amounts(stretch: str, *, her2: bool) -> Amounts:
     """Read the numbers in ``stretch``, the text behind a marker's name up to the next name."""
+    if of_next := _FOR_NEXT.search(stretch):
+        stretch = stretch[: of_next.start()] if of_next.start() > 3 else stretch
     head = stretch[:_HEAD]
     percent = _PERCENT.search(head)
     if percent and float(percent["high"] or percent["low"]) > 100:
@@ -92,7 +118,7 @@ def read_amounts(stretch: str, *, her2: bool) -> Amounts:
         percent=(float(percent["low"]), float(percent["high"] or percent["low"])) if percent else None,
         sign=_sign(percent["sign"]) if percent else "",
         intensity=_intensity(intensity) if intensity else None,
-        allred=int(allred["value"]) if allred else None,
+        allred=int(allred["value"] or allred["of_eight"]) if allred else None,
         h_score=int(h_score["value"]) if h_score else None,
         her2=_score(score) if score else None,
         her2_range=bool(score and score["range"]),

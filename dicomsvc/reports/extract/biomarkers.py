@@ -4,6 +4,7 @@ A field names its ``marker`` (``markers.toml``; ``*`` for all that have no field
 ``reads`` (the result, or a number) and what the results of ``staining.toml`` ``means`` in its own words.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
@@ -16,11 +17,16 @@ from dicomsvc.reports.values import FieldValue, Status
 
 RULE = "biomarker/1"
 CUTOFF_RULE = "receptor_from_percent/asco-cap2020"
+ALLRED_RULE = "receptor_from_allred/1"
 HER2_RULE = "her2_from_score/asco-cap2018"
+POSITIVE_RULE = "her2_score_from_positive/asco-cap2018"
 TRIPLE_RULE = "receptors_from_triple_negative/1"
 _OF_SCORE = {0: "negative", 1: "negative", 2: "equivocal", 3: "positive"}
 _DIRECT, _INDIRECT, _PREVIOUS = 0.97, 0.8, 0.15
 """Confidence of a result that stands at its name, elsewhere in the clause, and what a repeated result loses."""
+
+_BY_IHC = re.compile(r"\bihc\b|immunohisto|immunoperox|immunostain|hercep ?test|免疫组化")
+_WEAK = re.compile(r"weak|focal|borderline|low|弱|灶")
 
 Qualifiers = dict[str, str | float | int | bool]
 
@@ -86,17 +92,29 @@ def _result(reading: Reading, field: Field, said: Staining) -> FieldValue | None
     means: Mapping[str, str] = field.settings["means"]
     if said.result is not None and said.result in means:
         return _value(reading, field, said, means[said.result])
-    cutoff = field.settings.get("cutoff")
-    amounts = said.amounts
-    if cutoff is None or said.result is not None or amounts.percent is None:
+    if said.result is not None or "cutoff" not in field.settings:
         return None
-    low, high = amounts.percent
-    positive = low >= cutoff and not amounts.sign.startswith(("<", "≤"))
-    negative = high < cutoff or (amounts.sign == "<" and high <= cutoff)
+    return _by_cutoff(reading, field, said)
+
+
+def _by_cutoff(reading: Reading, field: Field, said: Staining) -> FieldValue | None:
+    """Return the result that follows from a percent of cells, or from an Allred score where no percent is told."""
+    cutoff, amounts = float(field.settings["cutoff"]), said.amounts
+    if amounts.percent is not None:
+        low, high = amounts.percent
+        positive = low >= cutoff and not amounts.sign.startswith(("<", "≤"))
+        negative = high < cutoff or (amounts.sign == "<" and high <= cutoff)
+        rule = CUTOFF_RULE
+    elif amounts.allred is not None:
+        positive = amounts.allred >= 3
+        negative = not positive
+        rule = ALLRED_RULE
+    else:
+        return None
     if not positive and not negative:
         return None
     value = _value(reading, field, said, "positive" if positive else "negative")
-    return replace(value, status=Status.DERIVED, rule=CUTOFF_RULE, confidence=value.confidence - 0.02)
+    return replace(value, status=Status.DERIVED, rule=rule, confidence=value.confidence - 0.02)
 
 
 def _her2(reading: Reading, field: Field, said: Staining) -> FieldValue | None:
@@ -119,9 +137,18 @@ def _ish_decides(found: list[FieldValue]) -> list[FieldValue]:
 def _her2_score(reading: Reading, field: Field, said: Staining) -> FieldValue | None:
     score = said.amounts.her2
     if score is None:
-        return None
+        return _score_of_positive(reading, field, said)
     value = replace(_value(reading, field, said, score), status=_certain(said))
     return replace(value, confidence=value.confidence - 0.1) if said.amounts.her2_range else value
+
+
+def _score_of_positive(reading: Reading, field: Field, said: Staining) -> FieldValue | None:
+    """Return 3 for "positive by IHC", which only 3+ is called; a weak positive may be 2+, a negative 0 or 1+."""
+    evidence = reading.text[said.start : said.end]
+    if said.result != "positive" or said.ish or _WEAK.search(evidence) or not _BY_IHC.search(evidence):
+        return None
+    value = _value(reading, field, said, 3)
+    return replace(value, status=Status.DERIVED, rule=POSITIVE_RULE, confidence=value.confidence - 0.1)
 
 
 def _certain(said: Staining) -> Status:

@@ -10,9 +10,15 @@ from importlib.resources import files
 from dicomsvc.reports.reading import Reading
 from dicomsvc.reports.text.wording import compiled
 
-_BETWEEN = re.compile(r"(?:[\s,/、，&]|\band\b|\bor\b|\bas well as\b|\bboth\b|\bthe\b|及|和|与|以及|均|\.(?=\s*$))*")
+_BETWEEN = re.compile(
+    r"(?:[\s,/、，&]|\band\b|\bor\b|\bas well as\b|\bboth\b|\bthe\b|及|和|与|以及|均|\.\s+(?=and\b|or\b)|(?<=and)\.|(?<=,)\.)*"
+)
 _SAME_AGAIN = re.compile(r"\s*[(/,]?\s*(?:or )?")
 _COUNTED = re.compile(r"\s*(?:sentinel|lymph|nodes?|children|cm\b|mm\b|previous|prior|biops)")
+_ANSWER = re.compile(
+    r"\s?\)?[\s.:\-]{1,4}(?:page\s\d+\sof[\s.\d]{0,4})?(?:\([a-z ]{3,14}\)\s?)?"
+    r"(?:positive|negative|阳性|阴性)(?!\s(?:or|/|is|if|control|cut))(?![^.;]{0,40}(?:negative|positive|阳性|阴性))"
+)
 LONGEST_BETWEEN = 30
 
 
@@ -71,7 +77,12 @@ def marker_groups(reading: Reading) -> tuple[Group, ...]:
                 groups[-1] = Group(tuple(dict.fromkeys((*last.markers, marker))), last.start, end)
                 continue
         groups.append(Group((marker,), match.start(), match.end()))
-    return tuple(group for group in groups if reading.weight_at(group.start))
+    return tuple(group for group in groups if reading.weight_at(group.start) or _answers(reading, group))
+
+
+def _answers(reading: Reading, group: Group) -> bool:
+    """Whether a plain result stands here though the section is not read: behind a page's head, in a table of ranges."""
+    return _ANSWER.match(reading.text, group.end) is not None
 
 
 def _is_name(reading: Reading, start: int, end: int) -> bool:
