@@ -11,6 +11,8 @@ from dicomsvc.reports.text.sections import Section, find_sections
 from dicomsvc.reports.values import Evidence
 
 T = TypeVar("T")
+SPECIMEN = 250
+"""Characters that a specimen's description may take."""
 
 
 class Reading:
@@ -39,7 +41,10 @@ class Reading:
     def weight_at(self, offset: int) -> float:
         """Return how far what stands at ``offset`` is believed, 0 (not read at all) to 1."""
         section = self.section_at(offset)
-        return section.weight if section else 0.7
+        if section is None:
+            return 0.7
+        # "Procedure:" opens many a checklist: what stands far behind it no longer tells what was sent.
+        return section.weight if section.kind != "specimen" or offset < section.start + SPECIMEN else 0.9
 
     def part_at(self, offset: int) -> Part | None:
         position = bisect_right(self._part_starts, offset) - 1

@@ -48,7 +48,9 @@ def _best(reading: Reading, field: Field, values: list[FieldValue]) -> FieldValu
     chosen = _preferred(field, rivals)
     agreeing = [value for value in weighed if value.value == chosen.value]
     evidence = tuple(dict.fromkeys(place for value in (chosen, *agreeing) for place in value.evidence))[:5]
-    differ = len({value.value for value in rivals}) > 1 and len({value.part for value in rivals}) == 1
+    # The sizes of several tumours do not contradict each other.
+    differ = field.settings.get("prefer") != "largest" and len({value.value for value in rivals}) > 1
+    differ = differ and len({value.part for value in rivals}) == 1
     status = Status.CONFLICT if differ and chosen.status is Status.STATED else chosen.status
     return replace(chosen, status=status, evidence=evidence)
 

@@ -26,6 +26,9 @@ _JOIN = rf"[\s.]{{0,2}}(?:{UNIT})?[\s.]{{0,3}}[x*][\s.]{{0,3}}"
 _LENGTHS = rf"(?:{NUMBER}{_JOIN}){{0,3}}(?P<last>{NUMBER})[\s.\-]{{0,3}}(?P<unit>{UNIT})"
 _DETERMINER = re.compile(r"(?:\b(?:an?|one|the|single|this|is|another|reveals?|shows?|showing|and|with|of|for|contains?)\b|[(,:.\-])[\s.]*$")
 
+_SPECIMEN = re.compile(r"weigh\w*|specimen|grams|标本")
+"""What a bare "Size:" behind it is of."""
+
 
 @dataclass(frozen=True, slots=True)
 class Size:
@@ -92,22 +95,27 @@ def sizes(reading: Reading) -> tuple[Size, ...]:
 
 def _confidence(left: str, right: str, words: Mapping[str, re.Pattern[str]]) -> float:
     """Return how surely the length between ``left`` and ``right`` is the tumour's, 0 if it is not."""
-    if words["behind_other"].match(right):
+    if words["behind_other"].match(right) or words["or_less"].match(right) or words["classification"].search(left):
         return 0.0
     if label := words["label"].search(left):
-        return _labelled(left[: label.end()], left[: label.start()], right, words)
+        return _labelled(label[0], left[: label.start()], words)
     if _DETERMINER.search(left) and (named := _measured_behind(right, words)) is not None:
         return 0.93 if named else 0.0
     return _measured_before(left, words)
 
 
-def _labelled(label: str, before: str, right: str, words: Mapping[str, re.Pattern[str]]) -> float:
-    about = re.split(r"[.;。；]\s", label)[-1]
-    if words["not_primary"].search(about) or _last(words["other"], re.split(r"[.;:。；]\s?", before)[-1][-40:]) :
+def _labelled(label: str, before: str, words: Mapping[str, re.Pattern[str]]) -> float:
+    """Return how surely an answer is the tumour's size: by the label's words, else by whom the sentence before names."""
+    about = label.rstrip(" :=-.,(")
+    if words["not_primary"].search(about) or (words["other"].search(about) and not words["tumour"].search(about)):
         return 0.0
-    if words["other"].search(about[len(about) - 45 :]) and not words["tumour"].search(about[len(about) - 45 :]):
-        return 0.0
-    return 0.99 if words["invasive"].search(about) else 0.97
+    sentence = re.split(r"[.;。；]\s", before)[-1]
+    if words["tumour"].search(about):
+        other = _last(words["other"], sentence.split(":")[-1][-25:])
+        return 0.0 if other else 0.99 if words["invasive"].search(sentence[-15:] + about) else 0.97
+    if not sentence.split(":")[-1].strip(" -*.,\n"):
+        return 0.0 if _last(words["other"], sentence[-40:]) or _SPECIMEN.search(before[-60:]) else 0.95
+    return min(0.95, _measured_before(sentence, words)) or (0.0 if words["other"].search(sentence) else 0.5)
 
 
 def _measured_behind(right: str, words: Mapping[str, re.Pattern[str]]) -> bool | None:
