@@ -1,18 +1,20 @@
 """Values that follow from stated ones by a rule; each names its rule and edition (`RULES`)."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
+from dicomsvc.reports.derivation.categories import pn_from_counts, pt_from_extent
+from dicomsvc.reports.derivation.stage import stage_from_tnm
 from dicomsvc.reports.reading import Reading
 from dicomsvc.reports.values import FieldValue
 
-Rule = Callable[[Reading, Sequence[FieldValue]], Iterable[FieldValue]]
+Rule = Callable[[Reading, Sequence[FieldValue]], list[FieldValue]]
 
-RULES: tuple[Rule, ...] = ()
+RULES: tuple[Rule, ...] = (pt_from_extent, pn_from_counts, stage_from_tnm)
 
 
 def derived(reading: Reading, values: Sequence[FieldValue]) -> list[FieldValue]:
-    """Return ``values`` and what follows from them, rule after rule; later rules see what earlier ones gave."""
+    """Return ``values`` with what follows from them, rule after rule; later rules see what earlier ones gave."""
     known = list(values)
     for rule in RULES:
-        known.extend(rule(reading, known))
+        known = rule(reading, known)
     return known

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from dicomsvc.reports.extract.biomarkers import find_biomarker
 from dicomsvc.reports.extract.choice import find_choice
+from dicomsvc.reports.extract.depth import find_depth
 from dicomsvc.reports.extract.finding import find_finding
 from dicomsvc.reports.extract.gleason import find_gleason
 from dicomsvc.reports.extract.margins import find_margins
@@ -33,6 +34,7 @@ KINDS: Mapping[str, Extractor] = {
     "ajcc_edition": find_edition,
     "stage_group": find_stage_group,
     "nodes": find_nodes,
+    "depth": find_depth,
     "finding": find_finding,
     "choice": find_choice,
     "gleason": find_gleason,

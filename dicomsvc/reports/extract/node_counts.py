@@ -18,16 +18,18 @@ _WORDS = {word: number for number, word in enumerate((*_ONES, *_TEENS), 1)} | {
     word: 10 * number for number, word in enumerate(_TENS, 2)
 }
 _HAN = {character: number for number, character in enumerate("一二三四五六七八九", 1)} | {"两": 2}
-_SPELT = rf"(?:(?:{'|'.join(_TENS)})(?:[ \-]{{0,3}}(?:{'|'.join(_ONES)})\b)?|{'|'.join((*_TEENS, *_ONES))}|a single|single)"
+_SPELT = (
+    rf"(?:(?:{'|'.join(_TENS)})(?:[ \-]{{0,3}}(?:{'|'.join(_ONES)})\b)?|{'|'.join((*_TEENS, *_ONES))}|a single|single)"
+)
 _NUMBER = rf"(?:{_SPELT}|\d{{1,3}})(?:[ ]?[(\[][ ]?\d{{1,3}}[ ]?[)\]])?"
-_NODES = r"(?:(?:[a-z!]?[yv][mn][a-z]{1,3}[\s\-]{0,3}){0,2}n[o0][do]e[es]{0,2}|lns?)\b"
+_NODES = r"(?:(?:[a-z!]?[yv][mn][a-z]{1,3}[\s\-.]{0,3}){0,2}n[o0][do]e[es]{0,2}|lns?)\b"
 _OF = searcher(
-    rf"\b(?P<positive>{_NUMBER}|none|no)\s{{1,3}}(?:out )?of\s{{1,3}}(?:the |a total of |these )?(?P<examined>{_NUMBER})"
+    rf"\b(?P<positive>{_NUMBER}|none|no)[\s.]{{1,3}}(?:out )?of[\s.]{{1,3}}(?:the |a total of |these )?(?P<examined>{_NUMBER})"
     r"(?P<fraction>[ ]?\(\d{1,3}[ ]?/[ ]?\d{1,3}\))?"
 )
 _FRACTION = searcher(r"(?P<positive>\d{1,3})[ ]?/[ ]?(?P<examined>\d{1,3})")
 _COUNT = searcher(
-    rf"\b(?P<all>all )?(?P<number>{_NUMBER})\s{{1,3}}(?P<between>(?:[a-z\-]{{2,20}}[,]?\s{{1,3}}){{0,6}}?){_NODES}"
+    rf"\b(?P<all>all )?(?P<number>{_NUMBER})[\s.]{{1,3}}(?P<between>(?:[a-z\-]{{2,20}}[,]?\s{{1,3}}){{0,6}}?){_NODES}"
     rf"|{_NODES}[ ]?(?:x[ ]?(?P<times>\d{{1,2}})|\((?P<brackets>\d{{1,2}})\)|,[ ]?(?P<listed>{_NUMBER})\b)"
     r"|淋巴结(?P<gap>[^。;\d/:一-九两]{0,10})(?P<zh>\d{1,3}|[一二两三四五六七八九十]{1,3})[ ]?[枚个粒颗]"
     r"|(?P<before>\d{1,3}|[一二两三四五六七八九十]{1,3})[ ]?[枚个粒颗][^。;，\d]{0,12}?淋巴结"
@@ -39,16 +41,26 @@ _LABEL = searcher(
 _LABEL_NUMBER = 2
 """The group of the answer; RE2's matches know the places of groups by number alone."""
 _NODE_WORD = re.compile(rf"{_NODES}|淋巴结|哨兵|第?\d{{1,2}}[a-z]?[组站]|nodal")
-_NOT_COUNTS = re.compile(r"(?:level|levels|station|st\.?|part|parts|#|group|zone|number|no\.?|block|slide|specimen|grade|score|ratio|\.|/|and|&|-)[ ]?$")
-_NOT_FRACTION_BEFORE = re.compile(r"(?:grade|score|nottingham|hpf|mitos\w*|level|levels|/|\.|-|inked|%|ratio)[ :]{0,2}$|\d$")
+_NOT_COUNTS = re.compile(
+    r"(?:levels?|stations?|st\.?|parts?|#|group|zone|number|no\.|block|slide|specimen|grade|score|ratio)[ ]?$|[./&\d]$|[a-z]-$"
+)
+_NOT_FRACTION_BEFORE = re.compile(
+    r"(?:grade|score|nottingham|hpf|mitos\w*|level|levels|/|\.|-|inked|%|ratio)[ :]{0,2}$|\d$"
+)
+_BOTH = re.compile(r"(?:number|no\.|#|total)[^:;]{0,60}(?:positive|involved|metasta)[^:;]{0,60}:[ ]{0,3}$")
 _NOT_FRACTION_AFTER = re.compile(r"[ ]?(?:/|\d|[ ]?(?:hpf|per|cassette|cm|mm|high power|o'clock)|\.\d)")
-_NOT_NODES = re.compile(r"\b(?:cm|mm|of|x|by|in|section|sections|cassettes?|blocks?|slides?|gm|grams?|metasta\w*|levels?|for|to|and one)\b")
+_NOT_NODES = re.compile(
+    r"\b(?:cm|mm|of|x|by|in|section|sections|cassettes?|blocks?|slides?|gm|grams?|metasta\w*|levels?|for|to|and one|possible|bisected|trisected|candidates?|whole|intact|submitted)\b"
+)
+_HANDLED = re.compile(
+    r"[\s,(]{0,3}(?:bisected|trisected|quadrisected|serially|sectioned|submitted|measur|ranging|each\b|entirely|whole|in (?:one )?cassette)"
+)
 _NEGATIVE = (
-    r"negative|benign|\bno\b(?! lymph)|\bfree\b|uninvolved|without|reactive|hyperplasia|unremarkable|not involved|none"
+    r"negative|benign|\bno\b(?! (?:lymph|other|prior))|\bfree\b|uninvolved|without|reactive|hyperplasia|unremarkable|not involved|none"
     r"|histiocytosis|anthracosis|not identified|no evidence|阴性|未见|无|均未|\(-\)|反应性"
 )
 _POSITIVE = (
-    r"(?<!for )(?<!of )(?<!no )positive|involved by|involvement by|metasta\w*|contain\w*|with (?:tumou?r|carcinoma)|replaced"
+    r"(?<!for )(?<!of )(?<!no )(?<!keratin )positive|involved by|involvement by|metasta\w*|contain\w*|with (?:tumou?r|carcinoma)|replaced"
     r"|deposits?|阳性|见.{0,4}转移|转移|\(\++\)|癌累及"
 )
 _CUE = re.compile(rf"(?P<negative>{_NEGATIVE})|(?P<positive>{_POSITIVE})")
@@ -58,6 +70,8 @@ _SUBSET = re.compile(
     r"|其中[^。;\d]{0,6}(?P<zh>\d{1,3}|[一二两三四五六七八九十]{1,3})[ ]?[枚个粒颗][^。;]{0,6}?转移"
     r"|(?P<zhdirect>\d{1,3}|[一二两三四五六七八九十]{1,3})[ ]?[枚个粒颗][^。;，\d]{0,6}?(?:阳性|转移)"
 )
+_LED = re.compile(r"\b(?:in|to|of|within|involv\w+|from)\s{0,3}(?:all )?$")
+_LISTED = re.compile(r"[\s,]{0,3}(?:and|&)?\s{0,3}")
 _AFTER, _BEFORE = 150, 70
 _MOST = 200
 
@@ -110,7 +124,7 @@ def _read(reading: Reading, start: int) -> bool:
     return section is None or section.kind not in _UNREAD
 
 
-_UNREAD = ("gross", "intraoperative", "clinical", "blocks", "disclaimer", "administrative")
+_UNREAD = ("gross", "intraoperative", "clinical", "blocks", "disclaimer")
 
 
 def _near_nodes(reading: Reading, start: int, end: int, before: int = 110, after: int = 60) -> bool:
@@ -126,7 +140,12 @@ def _near_nodes(reading: Reading, start: int, end: int, before: int = 110, after
 def _of(reading: Reading) -> Iterator[Count]:
     for match in _OF.finditer(reading.text):
         positive, examined = number_of(match["positive"]), number_of(match["examined"])
-        if positive is None or examined is None or not positive <= examined <= _MOST or not _read(reading, match.start()):
+        if (
+            positive is None
+            or examined is None
+            or not positive <= examined <= _MOST
+            or not _read(reading, match.start())
+        ):
             continue
         after = reading.text[match.end() : match.end() + 70]
         if re.match(r"[ ]?(?:cm|mm|blocks?|slides?|cores?|\.\d|%|cassettes?)", after):
@@ -145,7 +164,8 @@ def _fractions(reading: Reading) -> Iterator[Count]:
         if _NOT_FRACTION_BEFORE.search(before) or _NOT_FRACTION_AFTER.match(reading.text, match.end()):
             continue
         if _near_nodes(reading, match.start(), match.end(), 110, 40):
-            yield Count(positive, examined, match.start(), match.end(), "fraction", 0.95)
+            form = "label" if _BOTH.search(reading.text[max(0, match.start() - 120) : match.start()]) else "fraction"
+            yield Count(positive, examined, match.start(), match.end(), form, 0.95)
 
 
 def _labels(reading: Reading) -> Iterator[Count]:
@@ -158,7 +178,11 @@ def _labels(reading: Reading) -> Iterator[Count]:
         label = re.split(r"[.;\n:](?=.*[:=])", label)[-1]
         nodal = _NODE_WORD.search(reading.text, max(0, match.start() - 160), match.start(_LABEL_NUMBER))
         kind = _kind(label)
-        if nodal is None or kind is None or re.match(r"\.\d|[ ]?(?:cm|mm|%)", reading.text[match.end() : match.end() + 5]):
+        if (
+            nodal is None
+            or kind is None
+            or re.match(r"\.\d|[ ]?(?:cm|mm|%)", reading.text[match.end() : match.end() + 5])
+        ):
             continue
         if match["rest"]:
             examined = int(re.findall(r"\d+", match["rest"])[0])
@@ -177,7 +201,9 @@ def _kind(label: str) -> str | None:
     if re.search(r"micromet|isolated|\bitc", label) and not re.search(r"macromet", label):
         return None
     positive = re.search(r"positive|involved|metasta|with (?:tumou?r|carcinoma|macro)|contain|阳性|转移", label)
-    examined = re.search(r"examin|identified|sampled|retrieved|dissected|evaluated|found|removed|total|检出|总数|送检", label)
+    examined = re.search(
+        r"examin|identified|sampled|retrieved|dissected|evaluated|found|removed|total|检出|总数|送检", label
+    )
     if positive and examined:
         return "both" if "/" in label else "positive"
     return "positive" if positive else "examined" if examined else None
@@ -189,7 +215,9 @@ def _plain(reading: Reading, taken: list[Count]) -> Iterator[Count]:
     matches = [match for match in _COUNT.finditer(text) if _read(reading, match.start())]
     starts = sorted([count.start for count in taken] + [match.start() for match in matches])
     for match in matches:
-        said = match["number"] or match["times"] or match["brackets"] or match["listed"] or match["zh"] or match["before"]
+        said = (
+            match["number"] or match["times"] or match["brackets"] or match["listed"] or match["zh"] or match["before"]
+        )
         examined = number_of(said)
         if examined is None or not 0 < examined <= 99 or _misread(text, match):
             continue
@@ -203,6 +231,10 @@ def _misread(text: str, match: re.Match[str]) -> bool:
     if match["number"] is None:
         return False
     before = text[max(0, match.start() - 12) : match.start()]
+    if (match["number"].isdigit() and text.startswith(".", match.start() + len(match["number"]))) or _HANDLED.match(
+        text, match.end()
+    ):
+        return True
     return _NOT_COUNTS.search(before) is not None or _NOT_NODES.search(match["between"] or "") is not None
 
 
@@ -217,9 +249,15 @@ def _positive_of(reading: Reading, match: re.Match[str], examined: int, followin
         if number is not None and first is None and number <= examined:
             return number, subset.end()
     inner = _CUE.search(match["between"] or match["gap"] or "")
+    if inner is None and _LED.search(text, max(0, match.start() - 12), match.start()):
+        said = _said_before(reading, match, examined)
+        if said[0] is not None:
+            return said
     if inner:
         return (0 if inner["negative"] else examined), match.end()
-    cue = _CUE.search(text, match.end(), min(limit, max(following, match.end())))
+    # "One hilar node and three mediastinal nodes are negative": the list shares its end.
+    reach = limit if _LISTED.fullmatch(text[match.end() : following]) else min(limit, max(following, match.end()))
+    cue = _CUE.search(text, match.end(), reach)
     if cue and not re.search(r"\n\s*\n", reading.original[match.end() : cue.start()]):
         return (0 if cue["negative"] else examined), cue.end()
     return _said_before(reading, match, examined)
@@ -230,7 +268,9 @@ def _subset_number(subset: re.Match[str], examined: int) -> int | None:
         return number_of(zh)
     cue = subset["cue"]
     negative = cue is not None and re.fullmatch(_NEGATIVE, cue) is not None
-    said = {"all": examined, "both": examined, "each": examined, "none": 0}.get(subset["number"], number_of(subset["number"]))
+    said = {"all": examined, "both": examined, "each": examined, "none": 0}.get(
+        subset["number"], number_of(subset["number"])
+    )
     if said is None:
         return None
     return examined - said if negative else said
@@ -242,5 +282,5 @@ def _said_before(reading: Reading, match: re.Match[str], examined: int) -> tuple
     cues = list(_CUE.finditer(reading.text, begin, match.start()))
     if not cues:
         return None, match.end()
-    denied = any(cue["negative"] for cue in cues[-2:])
+    denied = any(cue["negative"] for cue in cues[-3:])
     return (0 if denied else examined), match.end()

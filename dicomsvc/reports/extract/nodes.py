@@ -24,7 +24,9 @@ _STATION = re.compile(
     r"|mesenteric|mesorectal|peri ?colic|apical|para[\- ]?aortic|obturator|pelvic|iliac|inguinal|hepatic|portal|peripancreatic"
     r"|前哨|腋窝|内乳|锁骨[上下]|肺门|纵隔|隆突下|气管旁|食管旁|胃左|小弯|大弯|贲门|肠系膜|肠周|肠旁|直肠旁|闭孔|盆腔|髂"
 )
-_HEADED = re.compile(r"[^:]{0,60}?(?:[a-z!]?[yv]m[a-z]{1,3}[\s\-]{0,3}|sentinel[\s\-]{1,2})n[o0][do]e(?P<plural>[es]{1,2})?\b")
+_HEADED = re.compile(
+    r"[^:]{0,60}?(?:[a-z!]?[yv]m[a-z]{1,3}[\s\-]{0,3}|sentinel[\s\-]{1,2})n[o0][do]e(?P<plural>[es]{1,2})?\b"
+)
 _WHOLE = re.compile(r"total|overall|combined|altogether|regional lymph nodes? \(pn|共|总")
 _ELSEWHERE = re.compile(r"sentinel|\bpart|specimen|\bsee\b|total")
 
@@ -96,7 +98,7 @@ def nodes(reading: Reading) -> Nodes | None:
     plain = _merged(reading, [count for count in found if count.form != "label"])
     plain.extend(_single_parts(reading, plain))
     sums = [total for kind in _groups(reading, plain).values() if (total := _sum(reading, kind)) is not None]
-    summed = max(sums, key=lambda total: (total.examined or 0), default=None)
+    summed = max(sums, key=lambda total: total.examined or 0, default=None)
     if labelled is not None and (labelled.positive or 0) <= (labelled.examined or 999):
         return _completed(reading, labelled, summed)
     return summed
@@ -147,9 +149,12 @@ def _merged(reading: Reading, found: list[Count]) -> list[Count]:
 def _repeats(reading: Reading, earlier: Count, count: Count) -> bool:
     if (earlier.positive, earlier.examined) != (count.positive, count.examined):
         return False
-    if reading.label_at(earlier.start) != reading.label_at(count.start) or _kind(reading, earlier) != _kind(reading, count):
+    if reading.label_at(earlier.start) != reading.label_at(count.start) or _kind(reading, earlier) != _kind(
+        reading, count
+    ):
         return False
-    if 0 <= count.start - earlier.end <= 120 and {"fraction"} <= {earlier.form, count.form} != {earlier.form}:
+    between = reading.text[earlier.end : count.start]
+    if len(between) <= 120 and between.count("(") > between.count(")"):
         return True
     names = {station_name(reading, earlier), station_name(reading, count)}
     return (earlier.examined or 0) >= 3 and len(names) == 1
@@ -182,7 +187,13 @@ def _single_parts(reading: Reading, found: list[Count]) -> Iterator[Count]:
 
 
 def _is_alone(reading: Reading, part: Part, begin: int) -> bool:
-    return re.search(r"\b(?:nodes|no lymph node|no nodal tissue)\b", reading.text[begin : min(part.end, begin + 200)]) is None
+    return (
+        re.search(
+            r"\b(?:nodes|no (?:\w+ )?(?:lymph node|nodal tissue)|adipose|fibroadipose|fatty tissue|soft tissue)\b",
+            reading.text[begin : min(part.end, begin + 200)],
+        )
+        is None
+    )
 
 
 def _sum(reading: Reading, group: list[Count]) -> Nodes | None:
@@ -205,7 +216,9 @@ def _without_summaries(reading: Reading, counted: list[Count]) -> list[Count]:
             break
         positive = sum(other.positive or 0 for other in others)
         examined = sum(other.examined or 0 for other in others)
-        if (count.positive, count.examined) == (positive, examined) and (len(others) > 1 or _is_summary(reading, count)):
+        if (count.positive, count.examined) == (positive, examined) and (
+            len(others) > 1 or _is_summary(reading, count) or (examined >= 3 and not _is_headed(reading, count))
+        ):
             return others
         if (count.examined or 0) >= examined and (count.positive or 0) >= positive and _is_summary(reading, count):
             return [count]
@@ -214,10 +227,14 @@ def _without_summaries(reading: Reading, counted: list[Count]) -> list[Count]:
 
 def _is_summary(reading: Reading, count: Count) -> bool:
     """Whether a statement says that it is of all nodes: it names a total, or stands in another organ's part."""
-    around = reading.text[max(0, count.start - 60) : count.end + 60]
+    around = reading.text[max(0, count.start - 60) : count.end + 100]
     if _WHOLE.search(around):
         return True
-    part = reading.part_at(count.start)
     line = reading.text[max(0, count.start - 25) : count.start]
-    headed = part is not None and _HEADED.match(reading.text, part.start, part.end) is not None
-    return not headed and re.search(r"nodes?[ ]?:[ \-]{0,3}$", line) is not None and _ELSEWHERE.search(around) is not None
+    listed = re.search(r"nodes?[ ]?:[ \-]{0,3}$", line) is not None
+    return listed and not _is_headed(reading, count) and _ELSEWHERE.search(around) is not None
+
+
+def _is_headed(reading: Reading, count: Count) -> bool:
+    part = reading.part_at(count.start)
+    return part is not None and _HEADED.match(reading.text, part.start, part.end) is not None

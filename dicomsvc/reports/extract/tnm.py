@@ -35,12 +35,16 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _SEPARATOR = re.compile(r"(?:[ ]?\([^()]{0,40}\))?[\s,;:./&\-\\*_]{0,6}(?:and )?\(?")
-_ANNOUNCED = re.compile(r"tnm|stag(?:e|ing)|classification|categor|primary tumou?r|regional lymph|\(p?[tnm]\)|分期|分级")
+_ANNOUNCED = re.compile(
+    r"tnm|stag(?:e|ing)|classification|categor|primary tumou?r|regional lymph|\(p?[tnm]\)|分期|分级"
+)
 _FOREIGN = re.compile(r"clinical(?:ly)?\b|pre-?op|histor|biops|imaging|\bc$|radiolog|临床分期|术前|既往")
 _RANGE = re.compile(r"[ ]?(?:-|/|to|~)[ ]?(?:p?t)?[0-4](?![0-9.])")
 _TICKED = re.compile(r"(?:[\[({][ ]?[x+*✓√][ ]?[\])}]|[☑☒■●✓√]|(?:^|[\s_])x|_x_)[ _\-:]{0,3}$")
 _STANDS_ALONE = re.compile(r"[ ]{0,3}(?:[,;)(]|\.(?![0-9])|\n|$)")
-_CLINICAL_WEIGHT = 0.2
+_SUBDIVIDED = re.compile(r"t3[a-d]")
+"""Of the bowel; the depth beyond the muscle that pathologists add to T3, no category of AJCC/UICC."""
+_UNREAD = ("clinical", "blocks", "disclaimer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +70,12 @@ def find_tnm(reading: Reading, field: Field) -> Iterator[FieldValue]:
             qualifiers["descriptor"] = descriptors
         if category.marks:
             qualifiers["suffix"] = category.marks
+        value = category.value
+        if "colorectum" in reading.organs[:1] and _SUBDIVIDED.fullmatch(value):
+            value, qualifiers["subdivision"] = value[:2], value[2:]
         yield FieldValue(
             field=field.id,
-            value=category.value,
+            value=value,
             evidence=(evidence,),
             raw=reading.raw(evidence),
             part=reading.label_at(category.start),
@@ -94,7 +101,7 @@ def categories(reading: Reading) -> tuple[Category, ...]:
     found: list[Category] = []
     reached = 0
     for anchor in _ANCHOR.finditer(reading.text):
-        if anchor.start() < reached or reading.weight_at(anchor.start()) < _CLINICAL_WEIGHT:
+        if anchor.start() < reached or not _readable(reading, anchor.start()):
             continue
         chain = _chain(reading, anchor.start())
         if chain:
@@ -102,6 +109,11 @@ def categories(reading: Reading) -> tuple[Category, ...]:
             found.extend(_believed(reading, chain))
     found.extend(category for category in _labelled(reading) if not _covered(category, found))
     return tuple(_chosen(reading, sorted(found, key=lambda category: category.start)))
+
+
+def _readable(reading: Reading, offset: int) -> bool:
+    section = reading.section_at(offset)
+    return section is None or section.kind not in _UNREAD
 
 
 def _chain(reading: Reading, start: int) -> list[Category]:
@@ -134,11 +146,13 @@ def _category(match: re.Match[str], start: int) -> Category | None:
 
 def _reads_zero(reading: Reading, category: Category, after: str) -> bool:
     """Whether a letter O stands for a nought: ``NO MX`` does, ``no tumor`` does not."""
-    written = reading.original[category.start : category.end].lower()
-    if category.value != "n0" or "o" not in written or category.prefix.endswith("p"):
+    written = reading.original[category.start : category.end].partition("(")[0]
+    glued = reading.text[category.start - 1 : category.start].isalnum()
+    if category.value != "n0" or "o" not in written.lower() or category.prefix.endswith("p") or glued:
         return True
-    upper = reading.original[category.start : category.end].isupper()
-    return upper and re.match(r"[\s,;:./\-]{0,4}(?:$|p?m[ ]?[01xo]\b|\)|\([is])|[ ]?[.;,]", after) is not None
+    return (
+        written.isupper() and re.match(r"[\s,;:./\-]{0,4}(?:$|p?m[ ]?[01xo]\b|\)|\([is])|[ ]?[.;,]", after) is not None
+    )
 
 
 def _believed(reading: Reading, chain: list[Category]) -> Iterator[Category]:
@@ -155,9 +169,12 @@ def _believed(reading: Reading, chain: list[Category]) -> Iterator[Category]:
         yield from (_inheriting(category, first) for category in chain if not category.prefix.endswith("c"))
         return
     axes = {category.axis for category in chain}
+    scanned = _scanned_t(reading, first)
+    if scanned is not None:
+        axes.add("t")
     if _FOREIGN.search(before) or not ({"t", "n"} <= axes or announced):
         return
-    if (scanned := _scanned_t(reading, first)) is not None:
+    if scanned is not None:
         yield scanned
     for category in chain:
         if not category.prefix.endswith("c"):
@@ -183,7 +200,7 @@ def _labelled(reading: Reading) -> Iterator[Category]:
     """Yield categories that stand behind their axis alone: ``pT: 2``, ``N stage: 1a``."""
     for match in _LABELLED.finditer(reading.text):
         alone = _STANDS_ALONE.match(reading.original, match.end())
-        if alone and reading.weight_at(match.start()) >= _CLINICAL_WEIGHT:
+        if alone and _readable(reading, match.start()):
             axis = match["own"] or match["axis"]
             yield Category(axis, f"{axis}{match['value']}", match.start(), match.end(), confidence=0.93)
 
