@@ -43,6 +43,12 @@ def _headings(language: str) -> _Headings:
 
 _AFTER = re.compile(r"[ \-]{0,4}(?P<colon>:)|[ ]{0,2}\.(?= )|(?=[ ]{2,}|$)")
 _SENTENCE_END = ".:;!?。；：！？)]*"
+_AFTER_CHINESE = re.compile(r"[ ]{0,4}(?:[】\]」〕][ ]{0,2}:?|(?P<colon>:))")
+_HAN = re.compile(r"[\u3400-\u9fff]")
+_WITHIN_WORDS = ("diagnosis", "synoptic", "addendum")
+"""Kinds whose Chinese headings may follow other words (``直肠癌病理诊断：``); others would be part of a word."""
+_OF_A_LINE = ("specimen", "administrative")
+"""Kinds that a Chinese report tells in one line; what follows belongs to the section before again."""
 
 
 def find_sections(original: str, text: str, language: str) -> tuple[Section, ...]:
@@ -50,7 +56,9 @@ def find_sections(original: str, text: str, language: str) -> tuple[Section, ...
     headings = _headings(language)
     found: list[tuple[str, int, int]] = [(BODY, 0, 0)]
     for start, end, kind in _marks(original, text, headings.pattern):
+        _end_line(found, original, start)
         found.append((kind, start, end))
+    _end_line(found, original, len(text))
     sections = []
     for position, (kind, _, begin) in enumerate(found):
         finish = found[position + 1][1] if position + 1 < len(found) else len(text)
@@ -59,8 +67,24 @@ def find_sections(original: str, text: str, language: str) -> tuple[Section, ...
     return tuple(sections)
 
 
+def _end_line(found: list[tuple[str, int, int]], original: str, end: int) -> None:
+    """Let the section before a Chinese heading of one line go on behind that line, up to ``end``."""
+    kind, start, begin = found[-1]
+    if kind not in _OF_A_LINE or not _HAN.match(original, start):
+        return
+    line_end = original.find("\n", begin, end)
+    if line_end >= 0 and original[line_end:end].strip():
+        before = next(earlier for earlier, *_ in reversed(found) if earlier not in _OF_A_LINE)
+        found.append((before, line_end, line_end))
+
+
 def _marks(original: str, text: str, pattern: re.Pattern[str]) -> Iterator[tuple[int, int, str]]:
     for match in pattern.finditer(text):
+        if _HAN.match(text, match.start()):
+            end = _chinese_end(original, text, match)
+            if end is not None:
+                yield match.start(), end, str(match.lastgroup)
+            continue
         after = _AFTER.match(text, match.end())
         line_ends = original[match.end() : match.end() + 3].lstrip(" \r").startswith("\n")
         if after is None and not line_ends:
@@ -74,3 +98,17 @@ def _begins(original: str, position: int) -> bool:
     """Whether a line or a sentence begins at ``position``, and in capitals as a heading without a colon does."""
     before = original[:position].rstrip(" ") if position < 200 else original[position - 200 : position].rstrip(" ")
     return not before or ((before[-1] == "\n" or before[-1] in _SENTENCE_END) and original[position].isupper())
+
+
+def _chinese_end(original: str, text: str, match: re.Match[str]) -> int | None:
+    """Return where a Chinese heading ends, None where its words are no heading."""
+    start, end = match.span()
+    if start and text[start - 1].isalnum() and match.lastgroup not in _WITHIN_WORDS:
+        return None
+    after = _AFTER_CHINESE.match(text, end)
+    if after is not None and (after["colon"] or text[start - 1 : start] in "【[「〔"):
+        return after.end()
+    line = original[original.rfind("\n", 0, start) + 1 : start].strip(" \t\r\u3000")
+    if line or not (end == len(text) or original[end] in "\r\n" or (original[end].isspace() and end - start >= 4)):
+        return None
+    return end
