@@ -14,6 +14,8 @@ from dicomsvc.cli import (
     infer,
     jobs,
     models,
+    report_pages,
+    report_training,
     serve,
     settings,
     slides,
@@ -75,6 +77,9 @@ app.command("propose-labels")(train.propose)
 app.add_typer(jobs.jobs, name="jobs")
 app.add_typer(triton, name="triton")
 app.add_typer(models.models, name="models")
+reports.command("show")(report_pages.show_text)
+reports.command("fields")(report_pages.list_fields)
+reports.command("train-organs")(report_training.train_organs)
 app.add_typer(reports, name="reports")
 
 

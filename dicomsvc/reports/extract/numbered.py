@@ -16,7 +16,8 @@ RULE = "numbered/1"
 _REACH = 80
 _FILL = (
     r"'?s\b|[\s:;,.()\[\]\-=/]|grad(?:e|es|ing)\b|levels?\b|score\b|stage\b|classification\b|is\b|of\b|was\b|as\b|"
-    r"invasion\b|the worst\b|worst\b|highest\b|histologic(?:al)?\b|nuclear\b|system\b|分级|分期|分型|级别|水平|浸润|为|是"
+    r"invasion\b|the worst\b|worst\b|highest\b|histologic(?:al)?\b|nuclear\b|system\b|"
+    r"分级|分期|分型|级别|水平|浸润|为|是"
 )
 
 
