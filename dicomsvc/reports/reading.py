@@ -11,8 +11,8 @@ from dicomsvc.reports.text.sections import Section, find_sections
 from dicomsvc.reports.values import Evidence
 
 T = TypeVar("T")
-SPECIMEN = 250
-"""Characters that a specimen's description may take."""
+REACH = {"specimen": (250, 0.9), "clinical": (600, 0.7), "administrative": (250, 0.7)}
+"""How many characters such a section may take, and what stands behind them is worth: the next heading was not seen."""
 
 
 class Reading:
@@ -43,8 +43,8 @@ class Reading:
         section = self.section_at(offset)
         if section is None:
             return 0.7
-        # "Procedure:" opens many a checklist: what stands far behind it no longer tells what was sent.
-        return section.weight if section.kind != "specimen" or offset < section.start + SPECIMEN else 0.9
+        reach, behind = REACH.get(section.kind, (0, 0.0))
+        return behind if reach and offset >= section.start + reach else section.weight
 
     def part_at(self, offset: int) -> Part | None:
         position = bisect_right(self._part_starts, offset) - 1
