@@ -11,15 +11,19 @@ from dicomsvc.reports.extract.choice import find_choice
 from dicomsvc.reports.extract.depth import find_depth
 from dicomsvc.reports.extract.finding import find_finding
 from dicomsvc.reports.extract.gleason import find_gleason
+from dicomsvc.reports.extract.grade import find_grade
+from dicomsvc.reports.extract.histology import find_histology
 from dicomsvc.reports.extract.margins import find_margins
 from dicomsvc.reports.extract.measure import find_measure
 from dicomsvc.reports.extract.nodes import find_nodes
+from dicomsvc.reports.extract.nottingham import find_nottingham
 from dicomsvc.reports.extract.nuclear_grade import find_nuclear_grade
 from dicomsvc.reports.extract.numbered import find_numbered
 from dicomsvc.reports.extract.size import find_size
 from dicomsvc.reports.extract.spread import find_spread
 from dicomsvc.reports.extract.staging import find_edition, find_stage_group
 from dicomsvc.reports.extract.subtype import find_subtype
+from dicomsvc.reports.extract.terms import find_term
 from dicomsvc.reports.extract.tnm import find_descriptor, find_tnm
 from dicomsvc.reports.reading import Reading
 from dicomsvc.reports.schema import Field
@@ -29,6 +33,10 @@ Extractor = Callable[[Reading, Field], Iterable[FieldValue]]
 
 KINDS: Mapping[str, Extractor] = {
     "biomarker": find_biomarker,
+    "grade": find_grade,
+    "histology": find_histology,
+    "nottingham": find_nottingham,
+    "term": find_term,
     "tnm": find_tnm,
     "tnm_descriptor": find_descriptor,
     "ajcc_edition": find_edition,

@@ -1,0 +1,96 @@
+"""Terms: one word of a value set each, all sought in one pass over the text; the earlier in the table wins a place.
+
+Unlike choices (`dicomsvc.reports.extract.choice`), terms may be many and may hold one another ("mucinous
+adenocarcinoma"), so the specific stand before the general in the table. ``scope`` in the table names, for an organ,
+the options that count only in its reports.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from re import Pattern
+
+from dicomsvc.reports.extract.assertion import asserted
+from dicomsvc.reports.reading import Reading
+from dicomsvc.reports.schema import Field, Option
+from dicomsvc.reports.text.wording import alternatives, searcher
+from dicomsvc.reports.values import Assertion, FieldValue
+
+RULE = "term/1"
+NEAR = 45
+"""How many characters behind its label an answer may begin."""
+LEAST = 0.5
+"""Terms without a label are not believed in sections of less weight."""
+MOST = 8
+"""Mentions of one option that are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """An option named at ``text[start:end]``; ``labelled`` when it answers the field's label."""
+
+    option: Option
+    start: int
+    end: int
+    labelled: bool
+
+
+def find_terms(reading: Reading, field: Field) -> Iterator[Term]:
+    """Yield every mention of the field's options, denied or not."""
+    options = in_scope(reading, field)
+    labels = [match.end() for match in field.pattern(reading.language).finditer(reading.text)]
+    for match in _pattern(tuple(wordings(option, reading.language) for option in options)).finditer(reading.text):
+        labelled = any(0 <= match.start() - label <= NEAR for label in labels)
+        yield Term(options[int(str(match.lastgroup)[1:])], match.start(), match.end(), labelled)
+
+
+def in_scope(reading: Reading, field: Field) -> tuple[Option, ...]:
+    """Return the options that may be meant in a report of these organs."""
+    scope = field.settings.get("scope", {})
+    bound = {value for values in scope.values() for value in values}
+    free = {value for organ in reading.organs for value in scope.get(organ, ())}
+    return tuple(option for option in field.options if option.value not in bound or option.value in free)
+
+
+def wordings(option: Option, language: str) -> tuple[str, ...]:
+    """Return the wordings in ``language``; English terms stand in Chinese reports too."""
+    english = option.wording.get("en", ())
+    return (*option.wording.get("zh", ()), *english) if language == "zh" else english
+
+
+@cache
+def _pattern(words: tuple[tuple[str, ...], ...]) -> Pattern[str]:
+    return searcher("|".join(f"(?P<t{number}>{alternatives(of)})" for number, of in enumerate(words)))
+
+
+def find_term(reading: Reading, field: Field) -> Iterator[FieldValue]:
+    """Yield the options that are named and neither denied nor of the past.
+
+    ``least`` in the table is how far the section of a term without label must be believed.
+    """
+    seen: dict[str, int] = {}
+    for term in find_terms(reading, field):
+        weight = reading.weight_at(term.start)
+        if not weight or (not term.labelled and weight < field.settings.get("least", LEAST)):
+            continue
+        seen[term.option.value] = seen.get(term.option.value, 0) + 1
+        if seen[term.option.value] > MOST:
+            continue
+        if asserted(reading, term.start, term.end).assertion in (Assertion.ABSENT, Assertion.HISTORICAL):
+            continue
+        yield term_value(reading, field, term, 0.97 if term.labelled else 0.85)
+
+
+def term_value(reading: Reading, field: Field, term: Term, confidence: float, rule: str = RULE) -> FieldValue:
+    """Return the value of ``field`` that ``term`` names."""
+    evidence = reading.evidence(term.start, term.end)
+    return FieldValue(
+        field=field.id,
+        value=term.option.value,
+        evidence=(evidence,),
+        raw=reading.raw(evidence),
+        code=term.option.concept.coding if term.option.concept else None,
+        part=reading.label_at(term.start),
+        confidence=confidence,
+        rule=rule,
+    )
