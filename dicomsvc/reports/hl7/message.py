@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Final
 
 from dicomsvc.errors import BadRequest, NotParseable
+from dicomsvc.reports.text.wording import searcher
 
 CHARSETS: Final = {
     "ASCII": "ascii", "8859/1": "iso8859-1", "8859/2": "iso8859-2", "8859/3": "iso8859-3", "8859/4": "iso8859-4",
@@ -21,6 +22,7 @@ CHARSETS: Final = {
 """Python's codecs for HL7 table 0211; names are compared in capitals."""
 _CHARSET_FIELD: Final = 18
 _MOST_SEGMENTS: Final = 200_000
+_ESCAPES: Final = r"!(?:[FSTREPHN]|\.(?i:br|sp|ce|sk|fi|nf|in|ti)[ +\-]?[0-9]{0,2}|[XCMZ](?:[0-9A-Fa-f]{2})+)!"
 _TIME = re.compile(r"(\d{4})(\d\d)?(\d\d)?(?:(\d\d)(\d\d)?(\d\d)?(?:\.(\d{1,6})\d*)?)?([+-]\d{4})?$")
 
 
@@ -187,36 +189,25 @@ def unescaped(text: str, separators: Separators, codec: str) -> str:
         "F": separators.field, "S": separators.component, "T": separators.subcomponent,
         "R": separators.repetition, "E": escape, "P": "#", "H": "", "N": "",
     }  # fmt: skip
-    pieces = text.split(escape)
-    out, position = [pieces[0]], 1
-    while position < len(pieces):
-        body = pieces[position]
-        meant = known.get(body) if body in known else _formatted(body, codec)
-        if meant is None or position + 1 == len(pieces):
-            # A backslash that begins no escape sequence, as in "5\6 nodes".
-            out.append(escape + body)
-            position += 1
-        else:
-            out += (meant, pieces[position + 1])
-            position += 2
-    return "".join(out)
+    pieces: list[str] = []
+    last = 0
+    for match in searcher(_ESCAPES.replace("!", re.escape(escape))).finditer(text):
+        body = match.group()[1:-1]
+        pieces += (text[last : match.start()], known[body] if body in known else _formatted(body, codec))
+        last = match.end()
+    return "".join((*pieces, text[last:]))
 
 
-def _formatted(body: str, codec: str) -> str | None:
-    """Return what a formatting command or a hexadecimal sequence stands for, None where it is neither."""
-    command = body[:3].lower()
-    if command in (".br", ".sp", ".ce"):
-        return "\n" * min(int(body[3:]) if body[3:].isdigit() else 1, 10)
-    if command == ".sk":
-        return " " * min(int(body[3:]) if body[3:].isdigit() else 1, 40)
-    if command in (".fi", ".nf", ".in", ".ti"):
+def _formatted(body: str, codec: str) -> str:
+    """Return what a formatting command or a hexadecimal sequence stands for."""
+    if body[0] == ".":
+        times = int(body[3:]) if body[3:].isdigit() else 1
+        return {"br": "\n", "sp": "\n" * times, "ce": "\n", "sk": " " * times}.get(body[1:3].lower(), "")
+    if body[0] != "X":
+        # Switches of single-byte and multi-byte sets, and what sender and receiver agreed on.
         return ""
-    if body[:1] in ("X", "C", "M", "Z") and re.fullmatch(r"(?:[0-9A-Fa-f]{2})+", body[1:]):
-        if body[0] != "X":
-            return ""
-        data = bytes.fromhex(body[1:])
-        return {b"\r": "\n", b"\n": "\n", b"\r\n": "\n"}.get(data) or data.decode(codec, "replace")
-    return None
+    data = bytes.fromhex(body[1:])
+    return "\n" if data in (b"\r", b"\n", b"\r\n") else data.decode(codec, "replace")
 
 
 def moment(text: str) -> datetime | None:
