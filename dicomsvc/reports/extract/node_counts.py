@@ -31,7 +31,7 @@ _FRACTION = searcher(r"(?P<positive>\d{1,3})[ ]?/[ ]?(?P<examined>\d{1,3})")
 _COUNT = searcher(
     rf"\b(?P<all>all )?(?P<number>{_NUMBER})[\s.]{{1,3}}(?P<between>(?:[a-z\-]{{2,20}}[,]?\s{{1,3}}){{0,6}}?){_NODES}"
     rf"|{_NODES}[ ]?(?:x[ ]?(?P<times>\d{{1,2}})|\((?P<brackets>\d{{1,2}})\)|,[ ]?(?P<listed>{_NUMBER})\b)"
-    r"|淋巴结(?P<gap>[^。;\d/:一-九两]{0,10})(?P<zh>\d{1,3}|[一二两三四五六七八九十]{1,3})[ ]?[枚个粒颗]"
+    r"|淋巴结(?P<gap>[^。;\d/:一-九两]{0,10}|:[ ]?(?:送检|共|检出|清扫|总|合)[^。;\d/:一-九两]{0,6})(?P<zh>\d{1,3}|[一二两三四五六七八九十]{1,3})[ ]?[枚个粒颗]"
     r"|(?P<before>\d{1,3}|[一二两三四五六七八九十]{1,3})[ ]?[枚个粒颗][^。;，\d]{0,12}?淋巴结"
 )
 _LABEL = searcher(
@@ -45,10 +45,12 @@ _NOT_COUNTS = re.compile(
     r"(?:levels?|stations?|st\.?|parts?|#|group|zone|number|no\.|block|slide|specimen|grade|score|ratio)[ ]?$|[./&\d]$|[a-z]-$"
 )
 _NOT_FRACTION_BEFORE = re.compile(
-    r"(?:grade|score|nottingham|hpf|mitos\w*|level|levels|/|\.|-|inked|%|ratio)[ :]{0,2}$|\d$"
+    r"(?:grade|score|nottingham|hpf|mitos\w*|level|levels|\bck|keratins?|/|\.|-|inked|%|ratio)[ :]{0,2}$|\d$"
 )
 _BOTH = re.compile(r"(?:number|no\.|#|total)[^:;]{0,60}(?:positive|involved|metasta)[^:;]{0,60}:[ ]{0,3}$")
-_NOT_FRACTION_AFTER = re.compile(r"[ ]?(?:/|\d|[ ]?(?:hpf|per|cassette|cm|mm|high power|o'clock)|\.\d)")
+_NOT_FRACTION_AFTER = re.compile(
+    r"[ ]?(?:/|\d|[ ]?(?:hpf|per|cassette|cm|mm|high power|o'clock|[针条点周圈管]|高倍)|\.\d)"
+)
 _NOT_NODES = re.compile(
     r"\b(?:cm|mm|of|x|by|in|section|sections|cassettes?|blocks?|slides?|gm|grams?|metasta\w*|levels?|for|to|and one|possible|bisected|trisected|candidates?|whole|intact|submitted)\b"
 )
@@ -68,6 +70,7 @@ _SUBSET = re.compile(
     rf"\b(?P<number>{_NUMBER}|all|none|both|each)\s{{1,3}}(?:of\s{{1,2}}(?:them|these|which|those|the nodes)\b"
     rf"[^.;]{{0,30}}?(?P<cue>{_NEGATIVE}|{_POSITIVE})|(?:\w+\s){{0,2}}?(?P<direct>positive|involved|metasta\w*|contain\w*|show\w* metasta\w*))"
     r"|其中[^。;\d]{0,6}(?P<zh>\d{1,3}|[一二两三四五六七八九十]{1,3})[ ]?[枚个粒颗][^。;]{0,6}?转移"
+    r"|(?:转移|阳性)(?:数|枚数|数目|淋巴结)?[为共:]?[ ]?(?P<zhafter>\d{1,3})[ ]?[枚个粒颗]"
     r"|(?P<zhdirect>\d{1,3}|[一二两三四五六七八九十]{1,3})[ ]?[枚个粒颗][^。;，\d]{0,6}?(?:阳性|转移)"
 )
 _LED = re.compile(r"\b(?:in|to|of|within|involv\w+|from)\s{0,3}(?:all )?$")
@@ -181,7 +184,7 @@ def _labels(reading: Reading) -> Iterator[Count]:
         if (
             nodal is None
             or kind is None
-            or re.match(r"\.\d|[ ]?(?:cm|mm|%)", reading.text[match.end() : match.end() + 5])
+            or re.match(r"\.\d|[ ]?(?:cm|mm|%)|[枚个粒颗]?(?:淋巴结)?中", reading.text[match.end() : match.end() + 5])
         ):
             continue
         if match["rest"]:
@@ -264,7 +267,7 @@ def _positive_of(reading: Reading, match: re.Match[str], examined: int, followin
 
 
 def _subset_number(subset: re.Match[str], examined: int) -> int | None:
-    if zh := subset["zh"] or subset["zhdirect"]:
+    if zh := subset["zh"] or subset["zhafter"] or subset["zhdirect"]:
         return number_of(zh)
     cue = subset["cue"]
     negative = cue is not None and re.fullmatch(_NEGATIVE, cue) is not None
