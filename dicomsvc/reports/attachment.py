@@ -11,6 +11,7 @@ import sys
 from typing import Final
 
 from dicomsvc.errors import BadRequest, TooLarge, UnsupportedMediaType
+from dicomsvc.reports.charset import codec_named
 from dicomsvc.reports.text.wording import searcher
 
 LARGEST_BYTES: Final = 64 << 20
@@ -72,9 +73,10 @@ def decoded(content: bytes, charset: str) -> str:
         if content.startswith(mark):
             content, charset = content[len(mark) :], name
             break
+    codec = codec_named(charset)
     try:
-        return content.decode(charset)
-    except (LookupError, UnicodeError):
+        return content.decode(codec or "ascii")
+    except UnicodeError:
         raise BadRequest("the text is not in the character set that it is said to be in") from None
 
 

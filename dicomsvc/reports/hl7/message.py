@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Final
 
 from dicomsvc.errors import BadRequest, NotParseable
+from dicomsvc.reports.charset import codec_named
 from dicomsvc.reports.text.wording import searcher
 
 CHARSETS: Final = {
@@ -99,7 +100,7 @@ class Message:
 
 
 def parse_message(content: bytes, default_charset: str = "utf-8") -> Message:
-    """Cut a message into segments; ``default_charset`` (a Python codec) is for senders that name none in MSH-18.
+    """Cut a message into segments; ``default_charset`` is for senders that name none in MSH-18.
 
     Raises
     ------
@@ -145,7 +146,7 @@ def _codec(content: bytes, default: str) -> str:
             return next((codec for codec in known if codec != "ascii"), "ascii")
         if position == 0 and any(name and name.isascii() for name in names):
             raise NotParseable("MSH-18 names a character set that is not known here")
-    return default
+    return codec_named(default) or "utf-8"
 
 
 def _separators(text: str) -> Separators:

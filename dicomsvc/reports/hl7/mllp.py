@@ -53,8 +53,8 @@ class MllpListener:
     """A server for one address ``(host, port)``; port 0 takes a free one.
 
     ``receive`` makes a report durable and says what became of it; it is called once a report, on the event loop. It
-    may raise `OutOfResources`, at which the sender is asked to try again. ``default_charset`` (a Python codec) is for
-    senders that leave MSH-18 empty.
+    may raise `OutOfResources`, at which the sender is asked to try again. ``default_charset`` is for senders that
+    leave MSH-18 empty.
     """
 
     def __init__(

@@ -5,6 +5,7 @@ import pytest
 from dicomsvc.errors import BadRequest, TooLarge, UnsupportedMediaType
 from dicomsvc.reports import attachment
 from dicomsvc.reports.attachment import plain_text, text_of
+from dicomsvc.reports.charset import codec_named
 from tests.unit.reports.exchange_case import pdf, rtf
 
 
@@ -57,7 +58,17 @@ def test_text_comes_in_the_character_set_it_says_or_not_at_all() -> None:
     with pytest.raises(BadRequest, match="character set"):
         text_of("癌".encode("gb18030"), "text/plain")
     with pytest.raises(BadRequest, match="character set"):
-        text_of(b"x", "text/plain", "no-such-charset")
+        text_of("癌".encode(), "text/plain", "no-such-charset")
+
+
+@pytest.mark.parametrize("charset", ["punycode", "idna", "unicode_escape", "utf-7", "hex", "\0", ""])
+def test_codecs_that_are_no_character_sets_are_not_used(charset: str) -> None:
+    assert codec_named(charset) is None
+    assert text_of(b"plain", "text/plain", charset) == "plain"
+
+
+def test_older_chinese_sets_are_read_as_the_one_that_holds_them() -> None:
+    assert text_of("镕 €".encode("gb18030"), "text/plain", "GB2312") == "镕 €"
 
 
 def test_other_documents_are_refused() -> None:
