@@ -22,6 +22,11 @@ _CHINESE_END = re.compile(r"[,，](?![ ]{0,2}(?:均|皆|都|全部))")
 """A Chinese comma parts what is said of one finding from the next, unless it says the same of all."""
 _ANSWER = re.compile(rf"[ ]{{0,3}}{_BRACKETS}(?::|=|-{{1,2}}(?=[ a-z\u3400-\u9fff])|\.{{3,}})[ .\-*\[\]]{{0,6}}")
 
+_NEXT = re.compile(rf"[ ]{{0,3}}{_BRACKETS}(?:\.[ \n]{{1,3}}|\n[ ]{{0,3}})")
+_ALONE = re.compile(r"[ ]{0,2}(?:[.,;\n(]|$)")
+_OTHER_LABEL = re.compile(r"[\s.\-]*(?:$|final evaluation|[a-z][a-z /()\-]{2,45}:|[0-9][.)] )")
+"""What follows a label that has no answer: the next label, or a list to choose from."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asserted:
@@ -71,10 +76,23 @@ def asserted(reading: Reading, start: int, end: int) -> Asserted:
     return (
         _answered(reading.text, start, end, words)
         or _negated_before(reading.text, start, end, left, words)
+        or _answered_next(reading.text, start, end, words)
         or _told_after(reading.text, start, end, right, words)
         or _told_before(reading.text, start, end, left, words)
         or Asserted(Assertion.PRESENT, start, end, "bare")
     )
+
+
+def _answered_next(text: str, start: int, end: int, words: _Words) -> Asserted | None:
+    """Return the answer that stands alone behind a full stop or a line's end: "Neural invasion. Present."."""
+    mark = _NEXT.match(text, end)
+    if mark is None:
+        return None
+    for assertion in (None, Assertion.INDETERMINATE, Assertion.ABSENT, Assertion.PRESENT):
+        found = words.label[assertion].match(text, mark.end())
+        if found and _ALONE.match(text, found.end()):
+            return Asserted(assertion, start, found.end(), "answer")
+    return None
 
 
 def _answered(text: str, start: int, end: int, words: _Words) -> Asserted | None:
@@ -84,7 +102,8 @@ def _answered(text: str, start: int, end: int, words: _Words) -> Asserted | None
     for assertion in (None, Assertion.INDETERMINATE, Assertion.ABSENT, Assertion.PRESENT):
         if found := words.label[assertion].match(text, mark.end()):
             return Asserted(assertion, start, found.end(), "answer")
-    return None
+    # A label whose answer is no word that we know, or is missing, says nothing by itself.
+    return Asserted(None, start, mark.end(), "answer") if _OTHER_LABEL.match(text[mark.end() : mark.end() + 60]) else None
 
 
 def _reach(text: str, start: int, left: int, words: _Words) -> int:

@@ -13,13 +13,21 @@ _BOUNDARY = re.compile(
     re.VERBOSE,
 )
 
+_OPEN = re.compile(r"(?:^|\s)(?:of|for|by|the|and|or|with|to|no|is|are|was|were|in|from|at|a|an|not|without)\.$", re.IGNORECASE)
+"""No sentence ends with these: the full stop is the scanner's."""
+
 
 class Clauses:
     """Where clauses begin and end in a text; offsets are of the original."""
 
     def __init__(self, original: str) -> None:
-        self._starts = [0, *(match.end() for match in _BOUNDARY.finditer(original))]
-        self._ends = [*(match.start() for match in _BOUNDARY.finditer(original)), len(original)]
+        found = [
+            match
+            for match in _BOUNDARY.finditer(original)
+            if not _OPEN.search(original[max(0, match.start() - 9) : match.start()])
+        ]
+        self._starts = [0, *(match.end() for match in found)]
+        self._ends = [*(match.start() for match in found), len(original)]
 
     def around(self, start: int, end: int) -> tuple[int, int]:
         """Return the bounds of the clause or clauses that hold ``[start, end)``."""
