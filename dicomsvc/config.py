@@ -137,6 +137,21 @@ class TritonSettings(Section):
     """Run models in the worker by ONNX Runtime instead; said in each result's provenance."""
 
 
+class Hl7Settings(Section):
+    bind: str | None = None
+    """Address ``HOST:PORT`` on which pathology reports are taken as HL7 v2 ORU^R01 over MLLP; unset: none are."""
+    peers: tuple[str, ...] = ()
+    """IP addresses of the senders; empty: any (on loopback only)."""
+    default_charset: str = "utf-8"
+    """Character set (a Python codec, e.g. ``gb18030``) of messages that do not name theirs in MSH-18."""
+    max_message_mb: int = Field(32, ge=1, le=256)
+    """Largest message accepted."""
+    max_connections: int = Field(64, ge=1)
+    """Connections at the same time; the next one is closed."""
+    idle_timeout_seconds: float = Field(600, gt=0)
+    """Longest silence between two messages of a connection."""
+
+
 class AuthSettings(Section):
     tokens: Mapping[str, SecretStr] = Field(default_factory=dict)
     """User name to the SHA-256 (hex) of that user's bearer token; ``dicomsvc token NAME`` makes one."""
@@ -173,6 +188,8 @@ class Settings(BaseSettings):
     """Watch folders and uploads."""
     triton: TritonSettings = TritonSettings()
     """The model server."""
+    hl7: Hl7Settings = Hl7Settings()
+    """Pathology reports from laboratory systems."""
     auth: AuthSettings = AuthSettings()
     """Who may use the service."""
 
@@ -200,6 +217,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"dimse.bind is {self.dimse.bind}, which others can reach, but any AE may call. "
                 "Bind to 127.0.0.1, or list the AE titles that may call under dimse.calling_ae_titles"
+            )
+        if self.hl7.bind is not None and not is_loopback(self.hl7.bind) and not self.hl7.peers:
+            raise ValueError(
+                f"hl7.bind is {self.hl7.bind}, which others can reach, but anybody may send reports. "
+                "Bind to 127.0.0.1, or list the senders' addresses under hl7.peers"
             )
         return self
 

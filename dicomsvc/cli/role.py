@@ -41,7 +41,7 @@ def run_dimse(store: Store, on_ready: Callable[[str], None]) -> None:
 
     stop = stop_event()
     server = DimseServer(store.settings.dimse, store)
-    _start_when_port_is_free(server.start)
+    _start_when_port_is_free(server.start, "--dimse")
     host = store.settings.dimse.bind.rpartition(":")[0]
     address = f"{store.settings.dimse.ae_title}@{host}:{server.port}"
     beat = Heartbeat(store.engine, "dimse", address, server.counters)
@@ -52,7 +52,7 @@ def run_dimse(store: Store, on_ready: Callable[[str], None]) -> None:
     beat.stop()
 
 
-def _start_when_port_is_free(start: Callable[[], None]) -> None:
+def _start_when_port_is_free(start: Callable[[], None], option: str) -> None:
     deadline = time.monotonic() + _BIND_SECONDS
     while True:
         try:
@@ -60,7 +60,7 @@ def _start_when_port_is_free(start: Callable[[], None]) -> None:
         except OSError as error:
             if time.monotonic() > deadline:
                 raise ConfigurationError(
-                    f"the DICOM port cannot be bound ({error.strerror}); another program has it, or choose with --dimse"
+                    f"the port cannot be bound ({error.strerror}); another program has it, or choose with {option}"
                 ) from error
             time.sleep(0.2)
         else:
@@ -71,14 +71,17 @@ def run_worker(store: Store, on_ready: Callable[[str], None]) -> None:
     """Run work items, look into watched folders, remove forgotten uploads, until told to stop."""
     from dicomsvc.ingest.upkeep import Upkeep
     from dicomsvc.jobs import Worker
+    from dicomsvc.reports.intake.upkeep import ReportUpkeep
     from dicomsvc.service.handlers import HANDLERS
 
     worker = Worker(store.settings, store.engine, HANDLERS)
     beat = Heartbeat(store.engine, "worker", worker.name, worker.counters)
-    upkeep = Upkeep(store)
+    upkeep, report_upkeep = Upkeep(store), ReportUpkeep(store)
     beat.start()
     upkeep.start()
+    report_upkeep.start()
     worker.run(on_ready=lambda: on_ready(worker.name))
+    report_upkeep.stop()
     upkeep.stop()
     beat.stop()
 
@@ -104,11 +107,30 @@ def run_triton(store: Store, on_ready: Callable[[str], None]) -> None:
     beat.stop()
 
 
+def run_hl7(store: Store, on_ready: Callable[[str], None]) -> None:
+    """Take reports over MLLP until told to stop."""
+    from dicomsvc.reports.intake.structuring import require_languages
+
+    require_languages()
+    from dicomsvc.reports.intake.mllp import MllpService
+
+    stop = stop_event()
+    service = MllpService(store)
+    _start_when_port_is_free(service.start, "--mllp")
+    beat = Heartbeat(store.engine, "hl7", service.address, service.counters)
+    beat.start()
+    on_ready(service.address)
+    stop.wait()
+    service.stop()
+    beat.stop()
+
+
 ROLES: dict[str, Callable[[Store, Callable[[str], None]], None]] = {
     "web": run_web,
     "dimse": run_dimse,
     "worker": run_worker,
     "triton": run_triton,
+    "hl7": run_hl7,
 }
 
 

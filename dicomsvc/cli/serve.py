@@ -23,6 +23,7 @@ class Role(StrEnum):
     DIMSE = "dimse"
     WORKER = "worker"
     TRITON = "triton"
+    HL7 = "hl7"
 
 
 HttpOption = Annotated[
@@ -30,6 +31,9 @@ HttpOption = Annotated[
 ]
 DimseOption = Annotated[
     str | None, typer.Option("--dimse", help="Address of the DICOM service.", show_default="127.0.0.1:11112")
+]
+MllpOption = Annotated[
+    str | None, typer.Option("--mllp", help="Address for HL7 v2 reports (MLLP).", show_default="none")
 ]
 AetOption = Annotated[str | None, typer.Option("--ae", help="AE title of this node.", show_default="DICOMSVC")]
 
@@ -39,11 +43,12 @@ def serve(
     http: HttpOption = None,
     dimse: DimseOption = None,
     ae: AetOption = None,
+    mllp: MllpOption = None,
     role: Annotated[Role, typer.Option(help="Run only this role, in this process.")] = Role.ALL,
     as_json: JsonFlag = False,
 ) -> None:
     """Run the service: web (DICOMweb, API), DICOM (C-STORE), worker, model server; prints `ready` when all answer."""
-    settings = settings_for(data, http={"bind": http}, dimse={"bind": dimse, "ae_title": ae})
+    settings = settings_for(data, http={"bind": http}, dimse={"bind": dimse, "ae_title": ae}, hl7={"bind": mllp})
     with with_migrated_database(settings, keep_alive=True) as ready:
         with Store(ready) as store:
             store.sweep()
@@ -54,7 +59,9 @@ def serve(
 
 
 def _roles(settings: Settings) -> tuple[str, ...]:
-    return ("web", "dimse", "worker", *(() if settings.triton.in_process else ("triton",)))
+    triton = () if settings.triton.in_process else ("triton",)
+    hl7 = () if settings.hl7.bind is None else ("hl7",)
+    return ("web", "dimse", "worker", *triton, *hl7)
 
 
 def worker(data: DataOption = None, as_json: JsonFlag = False) -> None:
@@ -69,7 +76,7 @@ def _announce(addresses: dict[str, str], settings: Settings, as_json: bool) -> N
         lines = [f"data    {settings.data.absolute()}"]
         if "web" in addresses:
             lines += [f"web     {addresses['web']}", f"        DICOMweb root {addresses['web']}/dicomweb"]
-        lines += [f"{name:7s} {addresses[name]}" for name in ("dimse", "worker", "triton") if name in addresses]
+        lines += [f"{name:7s} {addresses[name]}" for name in ("dimse", "hl7", "worker", "triton") if name in addresses]
         lines.append("ready")
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()

@@ -18,6 +18,8 @@ _START_SECONDS = 90
 _GRACE_SECONDS = 30
 _LONGEST_PAUSE_SECONDS = 30.0
 _HEALTHY_SECONDS = 60
+# The settings that have the address of a role.
+_SECTIONS = {"web": "http", "dimse": "dimse", "hl7": "hl7"}
 
 
 @dataclass(slots=True)
@@ -95,9 +97,9 @@ class Supervisor:
     def _settings_of(self, role: str) -> Settings:
         """Return the settings, with the port that the role had before where it was to choose one."""
         last = self._children.get(role)
-        if role not in ("web", "dimse") or last is None or not last.address:
+        section = _SECTIONS.get(role)
+        if section is None or last is None or not last.address:
             return self.settings
-        section = "http" if role == "web" else "dimse"
         bind = last.address.rpartition("://")[2].rpartition("@")[2]
         return self.settings.model_copy(
             update={section: getattr(self.settings, section).model_copy(update={"bind": bind})}

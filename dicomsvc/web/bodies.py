@@ -5,7 +5,8 @@ from dicomsvc.web.gate import AsgiApp, Message, Receive, Scope, Send
 
 _LARGEST = 1 << 20
 # The other routes read their bodies piece by piece, and have limits of their own.
-_PATHS = ("/api/analyses", "/api/models", "/api/ihc/regions", "/api/slides/")
+_PATHS = ("/api/analyses", "/api/models", "/api/ihc/regions", "/api/slides/", "/api/reports/")
+_STREAMED = ("/api/reports/batch",)
 
 
 class SmallBodies:
@@ -16,7 +17,8 @@ class SmallBodies:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raise `TooLarge` for a body that no JSON of ours has."""
-        if scope["type"] != "http" or not scope["path"].startswith(_PATHS):
+        path = scope.get("path", "")
+        if scope["type"] != "http" or not path.startswith(_PATHS) or path in _STREAMED:
             await self._app(scope, receive, send)
             return
         read: Message | None = await _read(receive)

@@ -23,7 +23,7 @@ _GROUPS = (
     *("dicomweb/studies", "dicomweb/series", "dicomweb/instances", "dicomweb/workitems", "dicomweb/subscribers"),
     "dicomweb",
     *("api/jobs", "api/uploads", "api/upload-sets", "api/slides", "api/changes", "api/status"),
-    *("api/analyses", "api/models", "api/infer", "api/postprocess", "api/ihc", "api/images"),
+    *("api/reports", "api/analyses", "api/models", "api/infer", "api/postprocess", "api/ihc", "api/images"),
     *("metrics", "healthz", "readyz", "docs", "pages"),
 )
 _INTERNAL_ERROR = 1011

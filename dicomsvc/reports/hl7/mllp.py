@@ -28,11 +28,15 @@ _SECONDS_TO_WRITE: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What peers may use. ``message_seconds`` is counted from a message's first byte, ``idle_seconds`` between them."""
+    """What peers may use. ``message_seconds`` is counted from a message's first byte, ``idle_seconds`` between them.
+
+    ``peers`` are the IP addresses that may connect; empty: any.
+    """
 
     message_bytes: int = 32 << 20
     all_bytes: int = 256 << 20
     connections: int = 64
+    peers: frozenset[str] = frozenset()
     idle_seconds: float = 600.0
     message_seconds: float = 60.0
 
@@ -114,7 +118,9 @@ class MllpListener:
                 task.cancel()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._stopping or len(self._connections) >= self._limits.connections:
+        peer = str((writer.get_extra_info("peername") or ("",))[0])
+        unknown = bool(self._limits.peers) and peer not in self._limits.peers
+        if self._stopping or unknown or len(self._connections) >= self._limits.connections:
             self.counts.refused_connections += 1
             writer.close()
             return

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import Engine
 
-from dicomsvc.errors import ConfigurationError, OutOfResources
+from dicomsvc.errors import ConfigurationError, Conflict, OutOfResources
 from dicomsvc.jobs import Jobs, Priority, Progress, Work, WorkItem
 from dicomsvc.logs import places
 from dicomsvc.reports.repository.reading import take, waiting, write
@@ -24,6 +24,14 @@ def require_languages() -> None:
         import dicomsvc.reports.pipeline  # noqa: F401 - an extra
     except ModuleNotFoundError as error:
         raise ConfigurationError("reports need an extra: pip install 'dicomsvc[nlp]'") from error
+
+
+def warm_up() -> None:
+    """Load rules and pipelines now, so that the first report does not wait for them."""
+    from dicomsvc.reports.pipeline import structure
+
+    for text in ("Diagnosis: benign.", "病理诊断：未见癌。"):
+        structure(text)
 
 
 def structure_version(engine: Engine, uid: str, number: int) -> bool:
@@ -49,7 +57,11 @@ def structure_version(engine: Engine, uid: str, number: int) -> bool:
 
 def order_structuring(jobs: Jobs, who: str) -> WorkItem:
     """Have a worker structure all that waits."""
-    return jobs.create(KIND, {}, who, priority=Priority.HIGH, key=_KEY)
+    try:
+        return jobs.create(KIND, {}, who, priority=Priority.HIGH, key=_KEY)
+    except Conflict:
+        # The one that had the key began just now, and may not see what came last.
+        return jobs.create(KIND, {}, who, priority=Priority.HIGH, key=_KEY)
 
 
 def structure_all(work: Work) -> Mapping[str, Any]:

@@ -211,10 +211,11 @@ def _stated(desk: _Desk, action: Action, name: str, part: str | None) -> dict[st
     value = action.value
     if value is None or (isinstance(value, str) and not value.strip()):
         raise BadRequest(f"{name} needs a value; to take one away, remove it")
-    option = known.option(value)
+    option = next((each for each in known.options if str(each.value) == str(value)), None)
     if known.options and option is None:
-        words = ", ".join(each.value for each in known.options)
+        words = ", ".join(str(each.value) for each in known.options)
         raise BadRequest(f"{name} is one of {words}")
+    value = value if option is None else option.value
     if not known.options and known.unit is not None and isinstance(value, str):
         raise BadRequest(f"{name} is a number in {known.unit}")
     if isinstance(value, str) and len(value) > _LONGEST_VALUE:
