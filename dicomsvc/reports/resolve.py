@@ -1,5 +1,6 @@
 """Which of the values that were found holds for the case, and where the report contradicts itself."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -16,8 +17,8 @@ def resolve(reading: Reading, field: Field, found: Iterable[FieldValue]) -> Iter
     """Yield the value for the case (``part`` None), then one for each part where parts differ.
 
     A field's ``prefer`` says which of contradicting values of equal weight stands: ``heaviest`` (the default),
-    ``present`` (a finding that is present anywhere), ``largest``, ``first`` or ``last`` in the text. ``many = true``
-    keeps all different values, as margins and stations need.
+    ``present`` (a finding that is present anywhere), ``positive`` (a receptor that is so in any tumour), ``largest``,
+    ``first`` or ``last`` in the text. ``many = true`` keeps all different values, as margins and stations need.
     """
     values = list(found)
     if not values:
@@ -48,17 +49,25 @@ def _best(reading: Reading, field: Field, values: list[FieldValue]) -> FieldValu
     chosen = _preferred(field, rivals)
     agreeing = [value for value in weighed if value.value == chosen.value]
     evidence = tuple(dict.fromkeys(place for value in (chosen, *agreeing) for place in value.evidence))[:5]
-    # The sizes of several tumours do not contradict each other.
-    differ = field.settings.get("prefer") != "largest" and len({value.value for value in rivals}) > 1
-    differ = differ and len({value.part for value in rivals}) == 1
+    differ = _contradict(field, rivals) and len({value.part for value in rivals}) == 1
     status = Status.CONFLICT if differ and chosen.status is Status.STATED else chosen.status
     return replace(chosen, status=status, evidence=evidence)
 
 
+def _contradict(field: Field, rivals: list[FieldValue]) -> bool:
+    """Whether values that differ cannot both be: sizes of several tumours can, as can findings of different kinds."""
+    if field.settings.get("prefer") == "largest" or len({value.value for value in rivals}) < 2:
+        return False
+    if (kinds := field.settings.get("gathers")) is None:
+        return True
+    named = [(value.value, set(re.findall(kinds, value.raw.lower()))) for value in rivals]
+    return any(one != other and names & others for one, names in named for other, others in named)
+
+
 def _preferred(field: Field, rivals: list[FieldValue]) -> FieldValue:
     match field.settings.get("prefer", "heaviest"):
-        case "present":
-            return next((value for value in rivals if value.value == "present"), rivals[0])
+        case "present" | "positive" as wanted:
+            return next((value for value in rivals if value.value == wanted), rivals[0])
         case "largest":
             return max(rivals, key=lambda value: float(value.value or 0))
         case "first":

@@ -11,7 +11,8 @@ _PERCENT = re.compile(
     re.VERBOSE,
 )
 _OF_ALLRED = re.compile(
-    r"(?:allred|quick)(?:\s+score)?\s*(?:of|is|[:=])?\s*(?P<value>[0-8])(?!\d)|(?<![\d/])(?P<of_eight>[0-8])\s?/\s?8(?![\d/])"
+    r"(?:allred|quick)(?:\s+score)?\s*(?:of|is|[:=])?\s*(?P<value>[0-8])(?!\d)"
+    r"|(?<![\d/])(?P<of_eight>[0-8])\s?/\s?8(?![\d/])"
 )
 _OF_H = re.compile(r"\bh[ \-]?score\s*(?:of|is|[:=])?\s*(?P<value>\d{1,3})(?!\d)")
 _OF_HER2 = re.compile(
@@ -38,7 +39,8 @@ _OF_TPS = re.compile(
     r"\b(?:tps|tumou?r proportion score)(?:\s?\(tps\))?\s?(?:of|is|[:=])?\s?(?P<sign>[<>≥≤]?)\s?(?P<value>\d{1,3})"
 )
 _OF_CPS = re.compile(
-    r"\b(?:cps|combined positive score)(?:\s?\(cps\))?\s?(?:of|is|[:=])?\s?(?P<sign>[<>≥≤]?)\s?(?P<value>\d{1,3})(?!\s?%)"
+    r"\b(?:cps|combined positive score)(?:\s?\(cps\))?\s?(?:of|is|[:=])?\s?(?P<sign>[<>≥≤]?)\s?"
+    r"(?P<value>\d{1,3})(?!\s?%)"
 )
 _ZH_INTENSITY = {"强": "strong", "中等": "moderate", "中": "moderate", "弱": "weak"}
 _SIGNS = {
@@ -58,7 +60,8 @@ _FOR_NEXT = re.compile(
     r"[<>~]?\d{1,3}(?:\s?-\s?\d{1,3})?\s?%\s*(?:of cells\s)?(?:positiv\w+\s)?(?:for|with)?(?:\sthe)?\s*$"
 )
 _OF_CELLS = re.compile(
-    r"(?P<sign>[<>~])?(?P<low>\d{1,3})(?:\s?(?:-|to)\s?(?P<high>\d{1,3}))?\s?%\s(?:of\s(?:the\s|all\s)?(?:invasive\s|tumou?r\s|neoplastic\s|"
+    r"(?P<sign>[<>~])?(?P<low>\d{1,3})(?:\s?(?:-|to)\s?(?P<high>\d{1,3}))?\s?%\s"
+    r"(?:of\s(?:the\s|all\s)?(?:invasive\s|tumou?r\s|neoplastic\s|"
     r"lesional\s|carcinoma\s)*(?:cells|nuclei)\s(?:(?:are|were|is|show|stain|with)\s)?)?"
     r"(?:positiv\w+\s|reactiv\w+\s|stain\w*\s|nuclear\s|strongly\s|strong\s)*(?:for|with)\s(?:the\s)?$"
 )

@@ -13,7 +13,7 @@ from dicomsvc.reports.extract.staining import Staining, stainings
 from dicomsvc.reports.reading import Reading
 from dicomsvc.reports.schema import Field
 from dicomsvc.reports.text.wording import compiled
-from dicomsvc.reports.values import FieldValue, Status
+from dicomsvc.reports.values import Assertion, FieldValue, Status
 
 RULE = "biomarker/1"
 CUTOFF_RULE = "receptor_from_percent/asco-cap2020"
@@ -26,6 +26,7 @@ _DIRECT, _INDIRECT, _PREVIOUS = 0.97, 0.8, 0.15
 """Confidence of a result that stands at its name, elsewhere in the clause, and what a repeated result loses."""
 
 _BY_IHC = re.compile(r"\bihc\b|immunohisto|immunoperox|immunostain|hercep ?test|免疫组化")
+_HISTORY = re.compile(r"\bhistory of\b[^.;]{0,40}$|\bknown\s$|既往[^。；]{0,20}$")
 _WEAK = re.compile(r"weak|focal|borderline|low|弱|灶")
 
 Qualifiers = dict[str, str | float | int | bool]
@@ -53,9 +54,14 @@ def find_biomarker(reading: Reading, field: Field) -> Iterator[FieldValue]:
 def _value(reading: Reading, field: Field, said: Staining, value: str | float | int) -> FieldValue:
     evidence = reading.evidence(said.start, said.end)
     option = field.option(value)
+    section = reading.section_at(said.group.start)
+    historical = _HISTORY.search(reading.text, max(0, said.start - 60), said.start) is not None
     return FieldValue(
         field=field.id,
         value=value,
+        assertion=Assertion.HISTORICAL
+        if historical or (section is not None and section.kind == "clinical")
+        else Assertion.PRESENT,
         evidence=(evidence,),
         raw=reading.raw(evidence),
         unit=field.unit,

@@ -11,7 +11,8 @@ from dicomsvc.reports.reading import Reading
 from dicomsvc.reports.text.wording import compiled
 
 _BETWEEN = re.compile(
-    r"(?:[\s,/、，&]|\band\b|\bor\b|\bas well as\b|\bboth\b|\bthe\b|及|和|与|以及|均|\.\s+(?=and\b|or\b)|(?<=and)\.|(?<=,)\.)*"
+    r"(?:[\s,/、，&]|\band\b|\bor\b|\bas well as\b|\bboth\b|\bthe\b|及|和|与|以及|均|"
+    r"\.\s+(?=and\b|or\b)|(?<=and)\.|(?<=,)\.)*"
 )
 _SAME_AGAIN = re.compile(r"\s*[(/,]?\s*(?:or )?")
 _COUNTED = re.compile(r"\s*(?:sentinel|lymph|nodes?|children|cm\b|mm\b|previous|prior|biops)")
