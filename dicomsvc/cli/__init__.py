@@ -15,6 +15,7 @@ from dicomsvc.cli import (
     jobs,
     models,
     report_pages,
+    report_store,
     report_training,
     serve,
     settings,
@@ -80,6 +81,10 @@ app.add_typer(models.models, name="models")
 reports.command("show")(report_pages.show_text)
 reports.command("fields")(report_pages.list_fields)
 reports.command("train-organs")(report_training.train_organs)
+reports.command("import")(report_store.import_reports)
+reports.command("list")(report_store.list_reports)
+reports.command("get")(report_store.get_report)
+reports.command("export")(report_store.export_reports)
 app.add_typer(reports, name="reports")
 
 

@@ -13,7 +13,7 @@ from dicomsvc.reports.text.sections import Section
 
 _LABEL = re.compile(
     r"""
-    (?:^ | (?<=[\s:;.]))
+    (?:^ | (?<=[\s:;.：；。]))
     (?: (?:part|specimen|标本)\s*\#?\s* )?
     (?P<labels> [A-Z](?:\s?(?:[&,/-]|and)\s?[A-Z])* | (?P<number> [1-9][0-9]? | [①-⑳] ) )
     \s? (?: [.:)、．：）] | (?<=[①-⑳]) ) \s*
