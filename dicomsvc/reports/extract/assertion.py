@@ -141,6 +141,8 @@ def _told_after(text: str, start: int, end: int, right: int, words: _Words) -> A
     finish = colon if colon >= 0 else finish
     if words.commas_part and (comma := _CHINESE_END.search(text, end, finish)):
         finish = comma.start()
+    elif not words.commas_part and (stop := words.stop.search(text, end, finish)):
+        finish = stop.start()
     best: Asserted | None = None
     for assertion in (Assertion.ABSENT, Assertion.INDETERMINATE, Assertion.PRESENT):
         found = words.after[assertion].search(text, end, finish)
