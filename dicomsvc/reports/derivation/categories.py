@@ -15,6 +15,8 @@ from dicomsvc.reports.values import FieldValue, Status
 _MICROMETASTASIS = searcher(r"micro[ '\-]{0,2}me[t'\-]{1,2}a?sta|n1[ ]?\(?mi|微转移")
 _MACROMETASTASIS = searcher(r"macro[ \-]{0,2}metasta|宏转移")
 _ISOLATED = searcher(r"isolated tumou?r cells?|\bitcs?\b|\(i\+\)|孤立肿瘤细胞")
+_DENIED_BEFORE = re.compile(r"\b(?:no|not|without|negative for|or)\b[^.;:]{0,20}$|[未无][^，。；]{0,4}$")
+_NOUGHT_AFTER = re.compile(r"[a-z]{0,5}[^:.;]{0,35}[:=][ ]{0,2}(?:0|none|no\b|not|absent|n/?a)|[ ]?[（(]?无")
 _INVASIVE = searcher(r"\b(?:invasive|infiltrating|microinvasi\w+)\b|浸润性")
 _BEYOND_SIZE = searcher(
     r"inflammatory (?:breast )?carcinoma|ulcerat\w+ (?:of )?(?:the )?skin|skin (?:is )?ulcerat|satellite|peau d'orange"
@@ -44,12 +46,20 @@ def pn_from_counts(reading: Reading, values: Sequence[FieldValue]) -> list[Field
 
 def _of_deposits(reading: Reading, category: str, positive: float) -> str | None:
     """Return the category by the size of the deposits; None where the report leaves it open."""
-    small = _MICROMETASTASIS.search(reading.text) is not None
-    if small and not _MACROMETASTASIS.search(reading.text):
+    if _said(reading, _MICROMETASTASIS) and not _said(reading, _MACROMETASTASIS):
         return "n1mi" if positive == 1 else category[:2] if positive <= 3 else category
-    if _ISOLATED.search(reading.text) and positive <= 3:
+    if _said(reading, _ISOLATED) and positive <= 3:
         return None
     return category
+
+
+def _said(reading: Reading, pattern: re.Pattern[str]) -> bool:
+    """Whether something is said to be there: not denied, and not counted as nought in a checklist."""
+    for match in pattern.finditer(reading.text):
+        before, after = reading.text[max(0, match.start() - 25) : match.start()], reading.text[match.end() : match.end() + 45]
+        if not _DENIED_BEFORE.search(before) and not _NOUGHT_AFTER.match(after):
+            return True
+    return False
 
 
 def pt_from_extent(reading: Reading, values: Sequence[FieldValue]) -> list[FieldValue]:
@@ -69,9 +79,16 @@ def pt_from_extent(reading: Reading, values: Sequence[FieldValue]) -> list[Field
     sources: tuple[str, ...] = ("tumor_size_mm",)
     if case.organ == "kidney":
         category, sources = _of_kidney(reading, case, category)
-    elif _INVASIVE.search(reading.text) is None or _BEYOND_SIZE.search(reading.text):
+    elif not _told_by_size(reading, category):
         category = None
     return _stated_or_derived(case, values, "pt_category", category, case.rule("pt_from_size"), sources)
+
+
+def _told_by_size(reading: Reading, category: str | None) -> bool:
+    """Whether a breast tumour's size tells its pT: it is invasive, and nothing speaks for T4."""
+    if category == "t1mi" and "microinva" not in reading.text:
+        return False
+    return _INVASIVE.search(reading.text) is not None and not _BEYOND_SIZE.search(reading.text)
 
 
 def _of_kidney(reading: Reading, case: Case, by_size: str | None) -> tuple[str | None, tuple[str, ...]]:

@@ -26,7 +26,7 @@ def stage_from_tnm(reading: Reading, values: Sequence[FieldValue]) -> list[Field
     name = "anatomic_stage_from_tnm" if case.organ == "breast" else "stage_from_tnm"
     derived = FieldValue(
         field="stage_group",
-        value=group,
+        value=group.upper(),
         status=Status.DERIVED,
         evidence=tuple(dict.fromkeys(place for value in used for place in value.evidence[:2])),
         raw=" ".join(dict.fromkeys(value.raw for value in used)),

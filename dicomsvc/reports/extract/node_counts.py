@@ -29,24 +29,26 @@ _OF = searcher(
 )
 _FRACTION = searcher(r"(?P<positive>\d{1,3})[ ]?/[ ]?(?P<examined>\d{1,3})")
 _COUNT = searcher(
-    rf"\b(?P<all>all )?(?P<number>{_NUMBER})[\s.]{{1,3}}(?P<between>(?:[a-z\-]{{2,20}}[,]?\s{{1,3}}){{0,6}}?){_NODES}"
+    rf"\b(?P<all>all )?(?P<number>{_NUMBER})[\s.]{{1,3}}(?P<between>(?:[a-z\-]{{2,20}}[,.]?\s{{1,3}}){{0,6}}?){_NODES}"
     rf"|{_NODES}[ ]?(?:x[ ]?(?P<times>\d{{1,2}})|\((?P<brackets>\d{{1,2}})\)|,[ ]?(?P<listed>{_NUMBER})\b)"
     r"|淋巴结(?P<gap>[^。;\d/:一-九两]{0,10}|:[ ]?(?:送检|共|检出|清扫|总|合)[^。;\d/:一-九两]{0,6})(?P<zh>\d{1,3}|[一二两三四五六七八九十]{1,3})[ ]?[枚个粒颗]"
     r"|(?P<before>\d{1,3}|[一二两三四五六七八九十]{1,3})[ ]?[枚个粒颗][^。;，\d]{0,12}?淋巴结"
 )
+_ROMAN = searcher(r"\bno\.?[ ]?\(?[ ]?(?P<positive>[ivxl]{1,7})[ ]?/[ ]?(?P<examined>[ivxl]{1,7}|\d{1,2})\b")
 _LABEL = searcher(
     rf"(?:number|no\.|#|total|nodes?|count|淋巴结|阳性|转移|检出|总)(?P<what>[^:=;\d]{{0,110}}?)[:=][ ]{{0,3}}(?:\[?x\]?[ ])?"
     rf"(?P<number>{_NUMBER}|none|zero)[ ]?[枚个]?\b(?P<rest>[ ]?(?:/|of|out of)[ ]?\d{{1,3}})?"
 )
 _LABEL_NUMBER = 2
 """The group of the answer; RE2's matches know the places of groups by number alone."""
-_NODE_WORD = re.compile(rf"{_NODES}|淋巴结|哨兵|第?\d{{1,2}}[a-z]?[组站]|nodal")
+_NODE_WORD = re.compile(rf"{_NODES}|ymphonod|lyniphonod|淋巴结|哨兵|第?\d{{1,2}}[a-z]?[组站]|nodal")
 _NOT_COUNTS = re.compile(
     r"(?:levels?|stations?|st\.?|parts?|#|group|zone|number|no\.|block|slide|specimen|grade|score|ratio)[ ]?$|[./&\d]$|[a-z]-$"
 )
 _NOT_FRACTION_BEFORE = re.compile(
-    r"(?:grade|score|nottingham|hpf|mitos\w*|level|levels|\bck|keratins?|/|\.|-|inked|%|ratio)[ :]{0,2}$|\d$"
+    r"(?:grade|score|nottingham|hpf|mitos\w*|level|levels|\bck|keratins?|/|\.|-|inked|page|%|ratio|\+)[ :]{0,2}$|\d$"
 )
+_SCORE = re.compile(r"(?:grade|score|nottingham|page|level|block)[ :]{0,2}$")
 _BOTH = re.compile(r"(?:number|no\.|#|total)[^:;]{0,60}(?:positive|involved|metasta)[^:;]{0,60}:[ ]{0,3}$")
 _NOT_FRACTION_AFTER = re.compile(
     r"[ ]?(?:/|\d|[ ]?(?:hpf|per|cassette|cm|mm|high power|o'clock|[针条点周圈管]|高倍)|\.\d)"
@@ -58,24 +60,24 @@ _HANDLED = re.compile(
     r"[\s,(]{0,3}(?:bisected|trisected|quadrisected|serially|sectioned|submitted|measur|ranging|each\b|entirely|whole|in (?:one )?cassette)"
 )
 _NEGATIVE = (
-    r"negative|benign|\bno\b(?! (?:lymph|other|prior))|\bfree\b|uninvolved|without|reactive|hyperplasia|unremarkable|not involved|none"
-    r"|histiocytosis|anthracosis|not identified|no evidence|阴性|未见|无|均未|\(-\)|反应性"
+    r"negative|benign|\bno\b(?! (?:lymph|other|prior|extra|evidence of (?:extra|lympho|peri)))|\bfree\b|uninvolved|without|reactive|hyperplasia|unremarkable|not involved|none"
+    r"|histiocytosis|anthracosis|not identified|阴性|未见|无|均未|\(-\)|反应性"
 )
 _POSITIVE = (
     r"(?<!for )(?<!of )(?<!no )(?<!keratin )positive|involved by|involvement by|metasta\w*|contain\w*|with (?:tumou?r|carcinoma)|replaced"
-    r"|deposits?|阳性|见.{0,4}转移|转移|\(\++\)|癌累及"
+    r"|deposits?|carcinoma (?:is |was )?(?:identified|present|seen)|阳性|见.{0,4}转移|转移|\(\++\)|癌累及"
 )
 _CUE = re.compile(rf"(?P<negative>{_NEGATIVE})|(?P<positive>{_POSITIVE})")
 _SUBSET = re.compile(
     rf"\b(?P<number>{_NUMBER}|all|none|both|each)\s{{1,3}}(?:of\s{{1,2}}(?:them|these|which|those|the nodes)\b"
-    rf"[^.;]{{0,30}}?(?P<cue>{_NEGATIVE}|{_POSITIVE})|(?:\w+\s){{0,2}}?(?P<direct>positive|involved|metasta\w*|contain\w*|show\w* metasta\w*))"
+    rf"[^.;]{{0,30}}?(?P<cue>{_NEGATIVE}|{_POSITIVE})|(?:(?:are|is|were|was|nodes?|also)\s){{0,2}}?(?P<direct>positive|involved|metasta\w*|contain\w*|show\w* metasta\w*))"
     r"|其中[^。;\d]{0,6}(?P<zh>\d{1,3}|[一二两三四五六七八九十]{1,3})[ ]?[枚个粒颗][^。;]{0,6}?转移"
     r"|(?:转移|阳性)(?:数|枚数|数目|淋巴结)?[为共:]?[ ]?(?P<zhafter>\d{1,3})[ ]?[枚个粒颗]"
     r"|(?P<zhdirect>\d{1,3}|[一二两三四五六七八九十]{1,3})[ ]?[枚个粒颗][^。;，\d]{0,6}?(?:阳性|转移)"
 )
 _LED = re.compile(r"\b(?:in|to|of|within|involv\w+|from)\s{0,3}(?:all )?$")
 _LISTED = re.compile(r"[\s,]{0,3}(?:and|&)?\s{0,3}")
-_AFTER, _BEFORE = 150, 70
+_AFTER, _BEFORE, _LED_BEFORE = 150, 70, 200
 _MOST = 200
 
 
@@ -111,7 +113,7 @@ def counts(reading: Reading) -> tuple[Count, ...]:
     """Return every statement of node counts in what may be believed, in the order of the text."""
     if not any(word in reading.text for word in ("node", "nooe", "ln", "淋巴")):
         return ()
-    ratios = [*_of(reading)]
+    ratios = [*_of(reading), *_romans(reading)]
     ratios.extend(count for count in _fractions(reading) if not _inside(count, ratios))
     labels = [count for count in _labels(reading) if not _inside(count, ratios)]
     plain = [count for count in _plain(reading, [*ratios, *labels]) if not _inside(count, [*ratios, *labels])]
@@ -151,9 +153,11 @@ def _of(reading: Reading) -> Iterator[Count]:
         ):
             continue
         after = reading.text[match.end() : match.end() + 70]
-        if re.match(r"[ ]?(?:cm|mm|blocks?|slides?|cores?|\.\d|%|cassettes?)", after):
+        before = reading.text[max(0, match.start() - 14) : match.start()]
+        if _SCORE.search(before) or re.match(r"[ ]?(?:cm|mm|blocks?|slides?|cores?|\.\d|%|cassettes?)", after):
             continue
-        if not _near_nodes(reading, match.start(), match.end(), 60, 60):
+        left, _ = reading.clauses.around(match.start(), match.start())
+        if not _near_nodes(reading, match.start(), match.end(), min(60, match.start() - left), 60):
             continue
         yield Count(positive, examined, match.start(), match.end(), "ratio", 0.95)
 
@@ -169,6 +173,22 @@ def _fractions(reading: Reading) -> Iterator[Count]:
         if _near_nodes(reading, match.start(), match.end(), 110, 40):
             form = "label" if _BOTH.search(reading.text[max(0, match.start() - 120) : match.start()]) else "fraction"
             yield Count(positive, examined, match.start(), match.end(), form, 0.95)
+
+
+def _romans(reading: Reading) -> Iterator[Count]:
+    """Yield ratios in Roman numbers: ``metastases in lymphonodis (No III/XXIV)``."""
+    for match in _ROMAN.finditer(reading.text):
+        positive, examined = _roman(match["positive"]), _roman(match["examined"])
+        near = _NODE_WORD.search(reading.text, max(0, match.start() - 90), match.start())
+        if near and 0 < positive <= examined <= _MOST and _read(reading, match.start()):
+            yield Count(positive, examined, match.start(), match.end(), "fraction", 0.85)
+
+
+def _roman(text: str) -> int:
+    if text.isdigit():
+        return int(text)
+    digits = [{"i": 1, "v": 5, "x": 10, "l": 50}[letter] for letter in text]
+    return sum(-a if a < b else a for a, b in zip(digits, [*digits[1:], 0], strict=True))
 
 
 def _labels(reading: Reading) -> Iterator[Count]:
@@ -191,8 +211,9 @@ def _labels(reading: Reading) -> Iterator[Count]:
             examined = int(re.findall(r"\d+", match["rest"])[0])
             if number <= examined:
                 yield Count(number, examined, match.start(), match.end(), "label", 0.97)
-        elif kind == "positive":
-            yield Count(number, None, match.start(), match.end(), "label", 0.97)
+        elif kind in ("positive", "macro", "micro"):
+            form = "label" if kind == "positive" else kind
+            yield Count(number, None, match.start(), match.end(), form, 0.97)
         elif kind == "examined":
             yield Count(None, number, match.start(), match.end(), "label", 0.97)
 
@@ -201,8 +222,12 @@ def _kind(label: str) -> str | None:
     """Return what a label asks for; None where it asks for no total (a size, a sentinel count, one sort of deposit)."""
     if re.search(r"size|largest|dimension|distance|sentinel nodes? examined|site|level", label):
         return None
-    if re.search(r"micromet|isolated|\bitc", label) and not re.search(r"macromet", label):
+    if re.search(r"isolated|\bitc", label):
         return None
+    if re.search(r"micromet", label) and not re.search(r"macromet", label):
+        return "micro"
+    if re.search(r"macromet", label):
+        return "macro"
     positive = re.search(r"positive|involved|metasta|with (?:tumou?r|carcinoma|macro)|contain|阳性|转移", label)
     examined = re.search(
         r"examin|identified|sampled|retrieved|dissected|evaluated|found|removed|total|检出|总数|送检", label
@@ -281,7 +306,7 @@ def _subset_number(subset: re.Match[str], examined: int) -> int | None:
 
 def _said_before(reading: Reading, match: re.Match[str], examined: int) -> tuple[int | None, int]:
     left, _ = reading.clauses.around(match.start(), match.end())
-    begin = max(left, match.start() - _BEFORE)
+    begin = max(left, match.start() - (_LED_BEFORE if _LED.search(reading.text, left, match.start()) else _BEFORE))
     cues = list(_CUE.finditer(reading.text, begin, match.start()))
     if not cues:
         return None, match.end()

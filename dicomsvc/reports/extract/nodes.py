@@ -31,6 +31,9 @@ _WHOLE = re.compile(r"total|overall|combined|altogether|regional lymph nodes? \(
 _ELSEWHERE = re.compile(r"sentinel|\bpart|specimen|\bsee\b|total")
 
 
+_LABELS = ("label", "macro", "micro")
+
+
 @dataclass(frozen=True, slots=True)
 class Nodes:
     """All that a report says of its nodes; ``stations`` are the statements that were added up."""
@@ -94,8 +97,8 @@ def station_name(reading: Reading, station: Count) -> str | None:
 def nodes(reading: Reading) -> Nodes | None:
     """Return the case's nodes, or None where the report counts none."""
     found = list(reading.once(counts))
-    labelled = _labelled_total([count for count in found if count.form == "label"])
-    plain = _merged(reading, [count for count in found if count.form != "label"])
+    labelled = _labelled_total(found)
+    plain = _merged(reading, [count for count in found if count.form not in _LABELS])
     plain.extend(_single_parts(reading, plain))
     sums = [total for kind in _groups(reading, plain).values() if (total := _sum(reading, kind)) is not None]
     summed = max(sums, key=lambda total: total.examined or 0, default=None)
@@ -120,7 +123,8 @@ def _fits(positive: int | None, examined: int | None) -> bool:
     return positive is not None and examined is not None and positive <= examined
 
 
-def _labelled_total(labels: list[Count]) -> Count | None:
+def _labelled_total(found: list[Count]) -> Count | None:
+    labels = _with_deposits(found)
     both = [label for label in labels if label.positive is not None and label.examined is not None]
     if both:
         return max(both, key=lambda label: label.examined or 0)
@@ -135,6 +139,18 @@ def _labelled_total(labels: list[Count]) -> Count | None:
     if end - start > 500:
         start, end = ends[0].start, ends[0].end
     return Count(involved.positive if involved else None, most.examined if most else None, start, end, "label", 0.97)
+
+
+def _with_deposits(found: list[Count]) -> list[Count]:
+    """Return the answers of checklists; macro- and micrometastases are added up where the total is not asked."""
+    labels = [count for count in found if count.form == "label"]
+    sorts = [count for count in found if count.form in ("macro", "micro")]
+    if not sorts or any(label.positive is not None for label in labels):
+        return labels
+    largest = [max((c for c in sorts if c.form == form), key=lambda c: c.positive or 0, default=None) for form in _LABELS[1:]]
+    used = [count for count in largest if count is not None]
+    start, end = min(count.start for count in used), max(count.end for count in used)
+    return [*labels, Count(sum(count.positive or 0 for count in used), None, start, end, "label", 0.95)]
 
 
 def _merged(reading: Reading, found: list[Count]) -> list[Count]:
@@ -155,6 +171,9 @@ def _repeats(reading: Reading, earlier: Count, count: Count) -> bool:
         return False
     between = reading.text[earlier.end : count.start]
     if len(between) <= 120 and between.count("(") > between.count(")"):
+        return True
+    if reading.label_at(count.start) is not None and reading.part_at(earlier.start) != reading.part_at(count.start):
+        # The same specimen's label again: the report tells its parts a second time.
         return True
     names = {station_name(reading, earlier), station_name(reading, count)}
     return (earlier.examined or 0) >= 3 and len(names) == 1
@@ -219,6 +238,8 @@ def _without_summaries(reading: Reading, counted: list[Count]) -> list[Count]:
         if (count.positive, count.examined) == (positive, examined) and (
             len(others) > 1 or _is_summary(reading, count) or (examined >= 3 and not _is_headed(reading, count))
         ):
+            return others
+        if count.positive == positive and positive and count.examined == positive and _is_summary(reading, count):
             return others
         if (count.examined or 0) >= examined and (count.positive or 0) >= positive and _is_summary(reading, count):
             return [count]

@@ -26,8 +26,9 @@ _EDITION = searcher(
 )
 _ROMAN = {"1": "i", "2": "ii", "3": "iii", "4": "iv", "ⅰ": "i", "ⅱ": "ii", "ⅲ": "iii", "ⅳ": "iv"}
 _HAN = {"一": "i", "二": "ii", "三": "iii", "四": "iv"}
-_EDITIONS = {"fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9} | dict(zip("五六七八九", range(5, 10)))
+_EDITIONS = {"fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9} | dict(zip("五六七八九", range(5, 10), strict=True))
 _NOT_TUMOUR = re.compile(r"clinical|fibrosis|figo|kidney disease|ckd|ulcer|\b[tnm][ \-]$|临床|纤维化|增殖|月经")
+_NOT_OF_CASE = re.compile(r"[ ,]{0,2}(?:fibrosis|node|breast|disease|patients|pressure|cirrhosis|of \d)")
 _NEARBY = re.compile(r"ajcc|uicc|tnm|stag|\bp[tnm]|edition|分期|版")
 
 
@@ -37,6 +38,8 @@ def find_stage_group(reading: Reading, field: Field) -> Iterator[FieldValue]:
         before = reading.text[max(0, match.start() - 25) : match.start()]
         if reading.weight_at(match.start()) < 0.2 or _NOT_TUMOUR.search(before):
             continue
+        if _NOT_OF_CASE.match(reading.text, match.end()):
+            continue
         group = match["group"] or match["after"] or match["zh"]
         if group in ("0", "1", "2", "3", "4") and not match["label"]:
             continue
@@ -44,7 +47,7 @@ def find_stage_group(reading: Reading, field: Field) -> Iterator[FieldValue]:
         evidence = reading.evidence(match.start(), match.end())
         yield FieldValue(
             field=field.id,
-            value=_HAN.get(group, _ROMAN.get(group, group)) + sub,
+            value=(_HAN.get(group, _ROMAN.get(group, group)) + sub).upper(),
             evidence=(evidence,),
             raw=reading.raw(evidence),
             part=reading.label_at(match.start()),

@@ -15,19 +15,19 @@ from dicomsvc.reports.values import Evidence, FieldValue
 
 RULE = "tnm/1"
 _ANCHOR = searcher(
-    r"\b(?:[yra]{0,2}p[ .]{0,2}[tnm][ .]{0,2}[0-4xlio]|[yra]{0,2}c?t[ .]?(?:[0-4x]|is\b)|n[ .]?[0-3xo]|m[01x]\b)"
+    r"(?:\b|ajcc)(?:[yra]{0,2}p[ .]{0,2}[tnm][ .]{0,2}[0-4xlio]|[yra]{0,2}c?t[ .]?(?:[0-4x]|is\b)|n[ .]?[0-3xo]|m[01x]\b)"
 )
 _LABELLED = searcher(
     r"\b(?:p(?P<own>[tnm])|(?P<axis>[tnm])[ \-](?:stage|category|classification))"
     r"(?:[ \-](?:stage|category|classification))?\)?[ ]{0,2}[:=][ ]{0,3}(?P<value>[0-4][a-d]?|is|x|1mi)\b"
 )
-_BOUND = r"(?=[^a-z0-9]|$|[yrac]{0,2}p?[nm][ ]?[0-3xo])"
+_BOUND = r"(?=[^a-z0-9]|$|[yrac]{0,2}p?[nm][ ]?[0-3xo]|[lvrg][0-3ox])"
 _ENDS = r"(?=[ ]{0,2}(?:[,;.)(/]|$|p?n[ ]?[0-3xo]))"
 _TOKEN = re.compile(
     rf"""
     (?P<prefix>[yra]{{0,2}}[ ]?p|[yra]?c|[yra]{{0,2}}) [ .]{{0,2}}
     (?: t [ .]{{0,2}} (?P<t>is|x|[0-4]|[li]) (?P<ts>mic?|[a-d][1-3]?|[ ][a-d]{_ENDS})? {_BOUND}
-        (?P<tm>[ ]?\((?:m|is|dcis|lcis|[2-9])\))?
+        (?P<tm>[ ]?\((?:m|mult\w*|is|dcis|lcis|[2-9])\))?
       | n [ .]{{0,2}} (?P<n>[0-3xo]) (?P<ns>mic?|[a-c]|[ ][a-c]{_ENDS})? (?P<ni>[ ]?i[+\-])? {_BOUND}
         (?P<nm>(?:[ ]{{0,2}}\((?:i|mol|sn|mic?|itc|f)[ ]?[+\-]?\))*)
       | m [ .]{{0,2}} (?P<m>[01xo]) (?P<ms>[a-d])? {_BOUND} )
@@ -89,7 +89,7 @@ def find_descriptor(reading: Reading, field: Field) -> Iterator[FieldValue]:
     """Yield each TNM descriptor: ``y`` after treatment, ``r`` recurrence, ``a`` autopsy, ``m`` several tumours."""
     for category in reading.once(categories):
         letters = [letter for letter in "yra" if letter in category.prefix]
-        if category.axis == "t" and re.search(r"\((?:m|[2-9])\)", category.marks):
+        if category.axis == "t" and re.search(r"\((?:m|mult\w*|[2-9])\)", category.marks):
             letters.append("m")
         for letter in letters:
             evidence = reading.evidence(category.start, category.end)
@@ -103,7 +103,7 @@ def categories(reading: Reading) -> tuple[Category, ...]:
     for anchor in _ANCHOR.finditer(reading.text):
         if anchor.start() < reached or not _readable(reading, anchor.start()):
             continue
-        chain = _chain(reading, anchor.start())
+        chain = _chain(reading, anchor.start() + 4 * reading.text.startswith("ajcc", anchor.start()))
         if chain:
             reached = chain[-1].end
             found.extend(_believed(reading, chain))
@@ -147,7 +147,7 @@ def _category(match: re.Match[str], start: int) -> Category | None:
 def _reads_zero(reading: Reading, category: Category, after: str) -> bool:
     """Whether a letter O stands for a nought: ``NO MX`` does, ``no tumor`` does not."""
     written = reading.original[category.start : category.end].partition("(")[0]
-    glued = reading.text[category.start - 1 : category.start].isalnum()
+    glued = re.match(r"[a-z0-9)]", reading.text[category.start - 1 : category.start]) is not None
     if category.value != "n0" or "o" not in written.lower() or category.prefix.endswith("p") or glued:
         return True
     return (
