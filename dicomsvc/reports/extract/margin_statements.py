@@ -28,6 +28,8 @@ _UNFINISHED = re.compile(r"(?:^|\b(?:is|are|was|were|be|of|for|by|the|and|to|fro
 _GOES_ON = re.compile(r"^\W*(?:is|are|was|were|negative|neg|free|uninvolved|unremarkable|involved|clear|positive|not|widely)\b")
 """A full stop behind the noun is the scanner's when a verb or an answer follows."""
 
+_CHINESE_CLAUSE = re.compile(r"[^，,。；]*(?:[，,](?=\s*(?:均|皆|都|未|无|阴性|见|可见|查见|\())[^，,。；]*)*")
+"""A Chinese comma goes on about the margin only where a verb or an answer follows."""
 _HEADED = re.compile(r"\s*(?:status|assessment|involvement)?\s?[:.]")
 _DISTANCE = re.compile(r"\bdistance\b|距")
 _ANSWERS = {
@@ -158,6 +160,8 @@ def _tail(reading: Reading, end: int, words: _Words) -> str:
         if not goes_on.search(before or reading.text[end + stop.end() : end + stop.end() + 20]):
             piece = reading.text[end : end + stop.start()]
             break
+    if reading.language == "zh" and (clause := _CHINESE_CLAUSE.match(piece)):
+        piece = clause[0]
     colon = piece.find(":")
     if colon < 0:
         return piece
