@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dicomsvc.reports.extract.grade_words import (
+    CATEGORY,
     DEGREES,
     ELSEWHERE,
     GRADES,
@@ -39,6 +40,7 @@ _KINDS = {
     "zh": ("differentiation", 0.92),
     "tier": ("two_tier", 0.75),
     "zhtier": ("two_tier", 0.75),
+    "zhbare": ("numbered", 0.9),
     "short": ("numbered", 0.9),
 }
 """How each form is read: its system, and how far it is believed."""
@@ -118,14 +120,16 @@ def _read(reading: Reading, match: re.Match[str]) -> Grade | None:
     before = re.sub(r"\.?\s+", " ", text[max(left, match.start() - _LOOK) : match.start()])
     if REFUSED.search(before) or ELSEWHERE.search(before):
         return None
-    if (in_situ := IN_SITU.search(before)) and not INVASIVE.search(in_situ[0]):
+    if not match["differentiation"] and (in_situ := IN_SITU.search(before)) and not INVASIVE.search(in_situ[0]):
         return None
     after = text[match.end() : match.end() + 80]
     if match["label"] or match["major"] or match["zhlabel"]:
         return _labelled(match, after)
     if REFUSED_AFTER.match(after) or (match["tier"] and REFUSED_TIER.match(after)):
         return None
-    if match["short"] and not _means_grade(reading, match, before):
+    if match["short"] and not _means_grade(reading, match):
+        return None
+    if match["zhbare"] and ("liver" in reading.organs or not TUMOUR.search(before[-30:] + match[0][0])):
         return None
     system, sure = _KINDS[next(kind for kind in _KINDS if match[kind])]
     return Grade(_worst(match), system, match.start(), match.end(), sure)
@@ -142,14 +146,16 @@ def _labelled(match: re.Match[str], after: str) -> Grade | None:
     return Grade(_worst(value), named or said, match.start(), match.end() + value.end(), 0.92 if plain else 0.97)
 
 
-def _means_grade(reading: Reading, match: re.Match[str], before: str) -> bool:
-    """Whether "G2" is a grade, not a block's label: in capitals, and near to what names a tumour."""
+def _means_grade(reading: Reading, match: re.Match[str]) -> bool:
+    """Whether "G2" is a grade, not a block's label: in capitals, near to a tumour's name or beside its category."""
     section = reading.section_at(match.start())
     if section is not None and section.kind in ("gross", "specimen", "intraoperative"):
         return False
     if match[0].startswith("nh"):
         return True
-    return reading.original[match.start()] in "GH" and bool(TUMOUR.search(before))
+    beside = TUMOUR.search(reading.text[max(0, match.start() - _LOOK) : match.start()])
+    category = CATEGORY.match(reading.text[match.end() : match.end() + 12])
+    return reading.original[match.start()] in "GH" and bool(beside or category)
 
 
 def _worst(match: re.Match[str]) -> int:
@@ -160,4 +166,4 @@ def _worst(match: re.Match[str]) -> int:
     if tier := groups.get("h1"):
         return 3 if tier == "高" else 1
     degrees = [DEGREES[word] for key in _DEGREE_KEYS if (word := groups.get(key))]
-    return max([*degrees, *(NUMERALS[word] for key in ("n1", "n2") if (word := groups.get(key)))])
+    return max([*degrees, *(NUMERALS[word] for key in ("n1", "n2", "n3", "n4") if (word := groups.get(key)))])

@@ -13,13 +13,15 @@ def _numbered(words: tuple[str, ...]) -> dict[str, int]:
 NUMERALS = _numbered(("1 i l ⅰ one", "2 ii il li ll 11 ⅱ two", "3 iii ill iil lll 111 ⅲ three", "4 iv lv ⅳ four"))
 DEGREES = _numbered(
     (
-        "well low 高",
-        "moderately moderate moderatedly moderatly mderately mod intermediate intermediately 中",
-        "poorly poor high 低",
+        "well highly low 高",
+        "moderately moderate medium moderatedly moderatly mderately mod intermediate intermediately 中",
+        "poorly poor slightly little high 低",
         "undifferentiated 未",
     )
 )
-_DEGREE = r"(?:well|mod(?:erate(?:ly|dly)?|eratly)?|mderately|intermediate(?:ly)?|poor(?:ly)?)"
+_DEGREE = (
+    r"(?:well|highly|slightly|little|medium|mod(?:erate(?:ly|dly)?|eratly)?|mderately|intermediate(?:ly)?|poor(?:ly)?)"
+)
 _JOIN = r"[\s,]{0,2}(?:to|and|or|-|/|through)[\s\-]{0,2}"
 _DIFFERENTIATED = r"differ[ae]n(?:tiated|tiation|t[il]ated)"
 _NUMBER = r"(?:[1-4]|i{1,3}|iv|[il]{2,3}|l|11|111|[ⅰⅱⅲⅳ]|one|two|three|four)"
@@ -31,18 +33,21 @@ _NAMES = (
 _ZH_DEGREES = r"[高中低未])(?:度)?(?:分化)?\s?[-~至到/、]?\s?(?P<z2>[中低未])?(?:度)?分化"
 
 GRADES = searcher(
-    rf"(?P<differentiation>\b(?P<d1>{_DEGREE})(?:{_JOIN}(?P<d2>{_DEGREE}))?[\s.\-]{{0,3}}{_DIFFERENTIATED}\b)"
+    rf"(?P<differentiation>\b(?P<d1>{_DEGREE})"
+    rf"(?:[\s.\-]{{0,3}}{_DIFFERENTIATED})?(?:{_JOIN}(?P<d2>{_DEGREE}))?[\s.\-]{{0,3}}{_DIFFERENTIATED}\b)"
     r"|(?P<undifferentiated>\bundifferentiated\b)"
     r"|(?P<after>\bdifferentiation\s?(?:[:\-=]|is)\s{0,3}"
     rf"(?P<a1>{_DEGREE}|undifferentiated)(?:{_JOIN}(?P<a2>{_DEGREE}))?\b)"
     r"|(?P<major>\b(?:worst|major)\s(?:histologic )?(?:differentiation|grade)\b)"
-    rf"|(?P<label>\b(?:{_NAMES}[\s/\-'&,]{{0,3}})*?grad(?:e|ing)\b(?:\s?of (?:the )?(?:invasive )?(?:tumou?r|carcinoma))?)"
+    rf"|(?P<label>\b(?:{_NAMES}[\s/\-'&,]{{0,3}})*?grad(?:e|ing)\b"
+    r"(?:\s?of (?:the )?(?:invasive )?(?:tumou?r|carcinoma))?)"
     rf"|(?P<tier>\b(?P<t1>low|intermediate|high)(?:{_JOIN}(?P<t2>intermediate|high))?"
     r"[\s\-]{1,2}(?:combined |histologic |nottingham )*grade\b)"
     r"|(?P<short>\b(?:nh|h)?g-?(?P<n1>[1-4])(?:\s?[-/~]\s?g?(?P<n2>[1-4]))?\b)"
     rf"|(?P<zh>(?P<z1>{_ZH_DEGREES})"
     r"|(?P<zhtier>(?P<h1>[高低])级别)"
-    r"|(?P<zhlabel>(?:组织学|病理|肿瘤|nottingham|诺丁汉|sbr|edmondson|steiner|综合)"
+    r"|(?P<zhbare>(?:癌|瘤|型|特殊|[,(])\s?(?P<n3>[123ⅰⅱⅲ]|i{1,3})(?:\s?[-~至、]\s?(?P<n4>[123ⅰⅱⅲ]|i{1,3}))?\s?级)"
+    r"|(?P<zhlabel>(?:组织学|病理|iaslc|肿瘤|nottingham|诺丁汉|sbr|edmondson|steiner|综合)"
     r"[^。;；:\n]{0,14}?(?:分级|级别|评级)|分级(?:[:为]))"
 )
 """Every form in which a text may name a grade; the group that matched says which."""
@@ -50,12 +55,12 @@ _FILL = (
     r"(?:[\s:;,.()\[\]\-=*\"'#]|is\b|was\b|of\b|score\b|scale\b|system\b|applicable\b|if\b|per\b|by\b|in\b|the\b|tumou?r\b|"
     r"carcinoma\b|using\b|nottingham\b|modified\b|e*m?sbr\b|bloom|scarff|richardson|elston|ellis|who\b|figo\b|"
     r"classification\b|histologic(?:al)?\b|combined\b|overall\b|invasive\b|grade\b|predominantly\b|ajcc\b|"
-    r"1,\s?2,\s?3|1-3|i-iii|edmondson|steiner|级|为|分级|法)"
+    r"1,\s?2,\s?3|1-3|i-iii|/?differentiation\b|edmondson|steiner|级|为|分级|法)"
 )
 _OF = r"(?:\s{0,2}\(?(?:/|of|out of)\s{0,2}(?:[34]|iii|iv|ill|111|three|four)\b\)?)?"
 VALUE = re.compile(
     rf"{_FILL}{{0,22}}?(?:"
-    rf"(?P<d1>{_DEGREE}|undifferentiated)(?:{_JOIN}(?P<d2>{_DEGREE}))?(?:[\s.\-]{{0,3}}{_DIFFERENTIATED})?(?![a-z])"
+    rf"(?P<d1>{_DEGREE}|undifferentiated)(?:[\s.\-]{{0,3}}{_DIFFERENTIATED}(?={_JOIN}{_DEGREE}))?(?:{_JOIN}(?P<d2>{_DEGREE}))?(?:[\s.\-]{{0,3}}{_DIFFERENTIATED})?(?![a-z])"
     rf"|(?P<t1>low|intermediate|high)(?:{_JOIN}(?P<t2>intermediate|high))?(?![a-z])(?:[\s\-]?grade)?"
     # Neither the list of what may be answered, "(1, 2, 3)", nor a decimal, a percentage or a size.
     rf"|(?:nh)?g?[\s\-]?(?P<n1>{_NUMBER})(?!,\s?[2-4]|\s?-\s?(?:3|4|iii|iv)\)?\s?:)"
@@ -68,7 +73,7 @@ REFUSED = re.compile(
     r"(?:nuclear|nuclei|mitotic|mitosis|architectur\w*|cytologic\w*|regression|response|gleason|fuhrm\w*|furhman|isup|"
     r"inflammat\w*|black'?s|hepatitis|activity|steatosis|fibrosis|dysplasia|dcis|lcis|in[\s-]?situ|intraductal|"
     r"non[\s-]?invasive|squamous intraepithelial|\bpin|van nuys|toxicity|rejection|pattern|necrosis|\bfocal|\bfocally|"
-    r"areas? of|foci of|focus of|component of|核|异型增生|上皮内瘤变|原位|退缩|"
+    r"areas? of|foci of|focus of|component of|clark\w*|edmondson[- ]?steiner|trg|miller[- ]?payne|mp|核|炎症|消退|异型增生|上皮内瘤变|原位|退缩|"
     r"nuclear grade [^.;]{1,24}\()[\s:,\-(\[/]{0,3}"
     r"(?:(?:type|carcinoma|component|histologic|grade|tumou?r|of|the|is|an?)[\s:,\-]{0,2}){0,2}$"
 )
@@ -93,6 +98,7 @@ IN_SITU = re.compile(
 )
 INVASIVE = re.compile(r"invasive|infiltrating|invading|浸润")
 TUMOUR = re.compile(r"carcinom|adenoca|tumou?r|sarcoma|grade|differentiat|type|neoplasm|stage|nhg|癌|瘤|分化|分级")
+CATEGORY = re.compile(r"[\s,;(]{0,3}y?p?t[0-4is]")
 SYSTEMS = tuple(
     (system, re.compile(words))
     for system, words in (
