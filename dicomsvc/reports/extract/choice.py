@@ -1,7 +1,7 @@
 """Choices: one word of a value set, found by the options' own wordings.
 
 Where the field has wordings itself (a checklist's label), an option near behind one counts most. With ``label = true``
-in the table, options count nowhere else.
+in the table, options count nowhere else. With ``plain = true`` they are codes that nothing denies ("not seen (M0)").
 """
 
 from collections.abc import Iterator
@@ -21,6 +21,7 @@ def find_choice(reading: Reading, field: Field) -> Iterator[FieldValue]:
     """Yield every option that is named and not denied."""
     labels = [match.end() for match in field.pattern(reading.language).finditer(reading.text)]
     only_labelled = bool(field.settings.get("label", False))
+    plain = bool(field.settings.get("plain", False))
     for option in field.options:
         for match in compiled(option.wording.get(reading.language, ())).finditer(reading.text):
             if not reading.weight_at(match.start()):
@@ -28,7 +29,7 @@ def find_choice(reading: Reading, field: Field) -> Iterator[FieldValue]:
             labelled = any(0 <= match.start() - label <= NEAR for label in labels)
             if only_labelled and not labelled:
                 continue
-            if asserted(reading, match.start(), match.end()).assertion is not Assertion.ABSENT:
+            if plain or asserted(reading, match.start(), match.end()).assertion is not Assertion.ABSENT:
                 yield chosen(reading, field, option, match.start(), match.end(), 0.97 if labelled else 0.85)
 
 

@@ -2,7 +2,7 @@
 
 English is read in four forms, the surest first: a finding ("renal vein invasion: absent"), a checklist's line ("Renal
 vein: not involved"), a verb before the structure ("extends into the renal vein") and what stands behind it ("renal vein
-is free of tumour"). Chinese is read between commas, where one fact stands.
+is free of tumour"). Chinese is read between commas and line ends, where one fact stands.
 
 Settings of a field: ``part = true`` where the structure may be lacking from the specimen, so that "not identified"
 behind its bare name says nothing of spread; ``confined`` wordings exclude the spread by definition ("organ confined").
@@ -32,6 +32,7 @@ _DEFINITION = re.compile(
 _LACKING = re.compile(
     r"[\s:.\-]*(?:not (?:identified|present|submitted|included|seen|found)|absent|none|present|yes|no\b|n/?a\b)"
 )
+_FACT_ENDS = re.compile(r"[,，;；。\n]|、(?=[未无不侵累突])|[但而]")
 _BRACKET = re.compile(r"\s?\((?:nephrectomy|gross|microscopic)[^()]{0,20}\)")
 
 
@@ -145,9 +146,10 @@ def _segment(reading: Reading, field: Field, start: int, end: int) -> Asserted |
     """Read one fact of a Chinese sentence: what stands between two commas around the structure."""
     words = _words("zh")
     left, right = reading.clauses.around(start, end)
-    begin = max(left, start - BEFORE, *(reading.text.rfind(mark, left, start) + 1 for mark in ",，;；"))
-    stops = [place for mark in ",，;；。" if (place := reading.text.find(mark, end, right)) >= 0]
-    finish = min(right, end + AFTER, *stops) if stops else min(right, end + AFTER)
+    before = reading.original[max(left, start - BEFORE) : start]
+    begin = start - len(before) + max((mark.end() for mark in _FACT_ENDS.finditer(before)), default=0)
+    mark = _FACT_ENDS.search(reading.original[end : min(right, end + AFTER)])
+    finish = end + mark.start() if mark else min(right, end + AFTER)
     if words.other.search(reading.text, begin, finish):
         return None
     reached = words.verb.search(reading.text, begin, finish) or words.present.search(reading.text, end, finish)
@@ -155,10 +157,10 @@ def _segment(reading: Reading, field: Field, start: int, end: int) -> Asserted |
     if reached is None and words.absent.search(reading.text, end, finish) is None:
         return None
     if denied:
-        return Asserted(Assertion.ABSENT, min(begin, start), finish, "segment")
+        return Asserted(Assertion.ABSENT, begin, finish, "segment")
     said = asserted(reading, start, end)
     doubt = said.assertion is Assertion.INDETERMINATE
-    return Asserted(Assertion.INDETERMINATE if doubt else Assertion.PRESENT, min(begin, start), finish, "segment")
+    return Asserted(Assertion.INDETERMINATE if doubt else Assertion.PRESENT, begin, finish, "segment")
 
 
 def _is_definition(reading: Reading, start: int) -> bool:
