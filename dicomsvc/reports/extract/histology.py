@@ -29,7 +29,7 @@ _NOT_MEANT = re.compile(
     r"free of|uninvolved by|no (?:evidence|residual|definite|other|malignant|invasive|in situ)[^,;:]{0,20}|"
     r"既往|病史|排除|未见|无)[^.;:。；]{0,22}$|"
     r"(?:features|differentiation|components?|areas?|pattern|growth|portions?) (?:suggestive |typical |consistent )?"
-    r"(?:of|with)(?: an?)? $|with (?:focal|some|minor|partial|areas of|foci of)(?: areas of)? $|"
+    r"(?:of|with)(?: an?)? $|with (?:focal|some|minor|partial|areas of|foci of)(?: areas of)? $|part(?:ially|ly|im) $|"
     r"(?<!and )in[\s-]?situ $|benign $|"
     r"(?:favou?r|versus|vs\.?|\bor|cannot exclude|differential(?: diagnosis)?(?: includes)?) $"
 )
@@ -41,6 +41,11 @@ _METASTASIS_AFTER = re.compile(r"[\s,]{0,2}(?:metasta(?:tic|si)|转移)")
 _IN_SITU_AFTER = re.compile(r"[\s.,\-(]{0,3}in[\s.-]{0,3}situ(?! and in)")
 _MARGIN = re.compile(
     r"(?:\bby|\bfrom|\bto|\bbetween|margins? (?:of|for|with)|distance of|nodes? (?:with|for|by)) (?:the |any )?$"
+)
+_JUNCTION = searcher(
+    r"(?:tumou?r (?:site|location)|located at|arising (?:at|in|from)|carcinoma (?:of|at))[:\s]{0,3}(?:the )?"
+    r"(?:gastro[\s-]?o?esophageal|ge|oesophagogastric|esophagogastric)[\s-]{1,2}junction|\bo?esophago[\s-]?gastrectomy\b|\besophagectomy\b"
+    r"|食管胃(?:交界|结合)部"
 )
 _INVASIVE = re.compile(r"invasi|infiltrat|浸润")
 
@@ -57,7 +62,7 @@ def find_histology(reading: Reading, field: Field) -> Iterator[FieldValue]:
     table = fields()[TYPE]
     under: Mapping[str, str] = {}
     if field.settings.get("level") != "subtype":
-        under = table.settings.get("under", {}).get(reading.organs[0] if reading.organs else "", {})
+        under = table.settings.get("under", {}).get(reading.once(_organ), {})
     for named in reading.once(read_types):
         option = named.term.option
         value = term_value(reading, field, named.term, named.confidence, RULE)
@@ -68,6 +73,13 @@ def find_histology(reading: Reading, field: Field) -> Iterator[FieldValue]:
 def _code(table: Field, value: str) -> Coding | None:
     option = table.option(value)
     return option.concept.coding if option and option.concept else None
+
+
+def _organ(reading: Reading) -> str:
+    """Return the organ whose value set holds: for the junction with the stomach the oesophagus (AJCC, 8th edition)."""
+    organ = reading.organs[0] if reading.organs else ""
+    junction = organ == "stomach" and ("oesophagus" in reading.organs or _JUNCTION.search(reading.text))
+    return "oesophagus" if junction else organ
 
 
 def read_types(reading: Reading) -> tuple[_Named, ...]:

@@ -5,6 +5,7 @@ adenocarcinoma"), so the specific stand before the general in the table. ``scope
 the options that count only in its reports.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +24,16 @@ LEAST = 0.5
 """Terms without a label are not believed in sections of less weight."""
 MOST = 8
 """Mentions of one option that are looked at."""
+_DEGREE = r"(?:well|moderate(?:ly)?|poorly)(?:\s?(?:to|/)\s?(?:moderately|poorly))?"
+_GRADED = rf"(?:{_DEGREE}[\s.-]{{0,3}}differentiated(?:,\.)?[\s,-]{{0,3}})?"
+_NUMBERED = r"(?:\(?(?:grade|g)\s?(?:[1-4]|i{1,3})(?:\s?(?:of|/)\s?(?:[34]|i{2,3}))?\)?(?:,\.)?[\s,-]{0,3})?"
+_MACROS = {
+    "{of}": rf"[,:]?[\s-]{{0,3}}{_GRADED}{_NUMBERED}(?:of\s(?:the\s)?)?\(?(?:the\s)?",
+    "{graded} ": _GRADED,
+    "{graded}": _GRADED,
+    "carcinoma": r"[ck]a[rb]c[il1]n[o0e](?:m|rn|n{1,2})[ae]",
+}
+"""What short words in wordings stand for; scanners read "carcinoma" in many ways."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +71,15 @@ def wordings(option: Option, language: str) -> tuple[str, ...]:
 
 @cache
 def _pattern(words: tuple[tuple[str, ...], ...]) -> Pattern[str]:
-    return searcher("|".join(f"(?P<t{number}>{alternatives(of)})" for number, of in enumerate(words)))
+    expressions = (alternatives(_expanded(wording) for wording in of) for of in words)
+    return searcher("|".join(f"(?P<t{number}>{expression})" for number, expression in enumerate(expressions)))
+
+
+def _expanded(wording: str) -> str:
+    for word, meaning in _MACROS.items():
+        wording = wording.replace(word, meaning)
+    # Groups that capture cost time, and only those of the options are asked for.
+    return re.sub(r"(?<!\\)\((?!\?)", "(?:", wording)
 
 
 def find_term(reading: Reading, field: Field) -> Iterator[FieldValue]:
