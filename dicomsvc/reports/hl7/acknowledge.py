@@ -40,6 +40,7 @@ _WORDS: Final = {
 }
 _ENHANCED: Final = {AckCode.ACCEPT: "CA", AckCode.ERROR: "CE", AckCode.REJECT: "CR"}
 _LONGEST_TEXT: Final = 240
+_LONGEST_FIELD: Final = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,30 +70,28 @@ def acknowledged(message: Message, answer: Acknowledgement, now: datetime | None
     header = message.header
     own_mode = not header.field(15) or header.field(16) not in ("", "NE")
     code = answer.code.value if own_mode else _ENHANCED[answer.code]
-    return _written(header, message.separators, code, answer, header.field(10), now or datetime.now(UTC)).encode(
-        message.codec, "replace"
-    )
+    return _written(header, message.separators, code, answer, now or datetime.now(UTC)).encode(message.codec, "replace")
 
 
 def refused(reason: str, condition: Condition = Condition.SEGMENT_SEQUENCE, now: datetime | None = None) -> bytes:
     """Return an ACK (AR) for bytes that are no message: there is no control id to answer to."""
     answer = Acknowledgement(AckCode.REJECT, condition, reason)
-    return _written(None, Separators(), "AR", answer, "", now or datetime.now(UTC)).encode("ascii", "replace")
+    return _written(None, Separators(), "AR", answer, now or datetime.now(UTC)).encode("ascii", "replace")
 
 
-def _written(
-    header: Segment | None, use: Separators, code: str, answer: Acknowledgement, control_id: str, now: datetime
-) -> str:
+def _written(header: Segment | None, use: Separators, code: str, answer: Acknowledgement, now: datetime) -> str:
     def field(number: int, default: str = "") -> str:
-        return (header.field(number) if header is not None else "") or default
+        # As it came, but nothing that would end the segment or the frame.
+        said = header.field(number)[:_LONGEST_FIELD] if header is not None else ""
+        return "".join(letter for letter in said if letter.isprintable()) or default
 
     event = header.component(9, 2) if header is not None else ""
-    kind = use.component.join(("ACK", event, "ACK")) if event else "ACK"
+    kind = use.component.join(("ACK", event, "ACK")) if event.isalnum() and len(event) == 3 else "ACK"
     marks = use.component + use.repetition + use.escape + use.subcomponent
     msh = ["MSH", marks, field(5), field(6), field(3), field(4), now.strftime("%Y%m%d%H%M%S%z"), "", kind]
     msh += [uuid.uuid4().hex[:20], field(11, "P"), field(12, "2.5.1"), "", "", "", "", "", field(18)]
     text = escaped(answer.reason[:_LONGEST_TEXT], use)
-    msa = ["MSA", code, control_id, text]
+    msa = ["MSA", code, field(10), text]
     segments = [msh, msa]
     if answer.condition is not None:
         segments.append(_error(field(12, "2.5.1"), answer.condition, text, use))

@@ -23,6 +23,7 @@ CHARSETS: Final = {
 """Python's codecs for HL7 table 0211; names are compared in capitals."""
 _CHARSET_FIELD: Final = 18
 _MOST_SEGMENTS: Final = 200_000
+_MOST_FIELDS: Final = 100
 _ESCAPES: Final = r"!(?:[FSTREPHN]|\.(?i:br|sp|ce|sk|fi|nf|in|ti)[ +\-]?[0-9]{0,2}|[XCMZ](?:[0-9A-Fa-f]{2})+)!"
 _TIME = re.compile(r"(\d{4})(\d\d)?(\d\d)?(?:(\d\d)(\d\d)?(\d\d)?(?:\.(\d{1,6})\d*)?)?([+-]\d{4})?$")
 
@@ -175,7 +176,7 @@ def _segments(lines: Sequence[str], separators: Separators, codec: str) -> Itera
 
 
 def _segment(line: str, separators: Separators, codec: str) -> Segment:
-    fields = line.split(separators.field)
+    fields = line.split(separators.field, _MOST_FIELDS)
     if fields[0] == "MSH":
         fields.insert(1, separators.field)
     return Segment(tuple(fields), separators, codec)

@@ -158,7 +158,8 @@ class MllpListener:
 
     async def _handled(self, content: bytes) -> bytes:
         try:
-            message = await asyncio.to_thread(parse_message, content, self._default_charset)
+            async with self._working:
+                message = await asyncio.to_thread(parse_message, content, self._default_charset)
         except NotParseable as error:
             self._count("AR")
             return refused(error.message)

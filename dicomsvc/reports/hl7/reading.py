@@ -36,7 +36,7 @@ _STATUSES: Final = {
     "X": ReportStatus.CANCELLED,
 }  # fmt: skip
 _WITHDRAWN_ORDERS: Final = ("CA", "OC", "CR")
-_MOST_REPORTS: Final = 100
+_MOST_ORDERS: Final = 500
 
 
 @dataclass(slots=True)
@@ -64,10 +64,10 @@ def read_reports(message: Message) -> list[ReceivedReport]:
     BadRequest
         When it holds none, or one without text that is not cancelled, or a document that cannot be read.
     """
-    groups = _groups(message)
     required(message.first("OBR"), "OBR")
-    if len(groups) > _MOST_REPORTS:
-        raise BadRequest(f"the message holds more than {_MOST_REPORTS} reports")
+    if sum(1 for _ in message.all("OBR", "ORC")) > _MOST_ORDERS:
+        raise BadRequest(f"the message holds more than {_MOST_ORDERS} orders")
+    groups = _groups(message)
     patient_id, issuer = _patient(message.first("PID"))
     return [_received(message, group, number, patient_id, issuer) for number, group in enumerate(groups, 1)]
 

@@ -227,6 +227,11 @@ def test_message_without_an_order_is_refused() -> None:
         read_reports(parse_message(oru("OBX|1|TX|D||Benign.||||||F")))
 
 
+def test_message_with_orders_without_end_is_refused() -> None:
+    with pytest.raises(BadRequest, match="orders"):
+        read_reports(parse_message(oru(*(order(filler=str(number)) for number in range(501)))))
+
+
 @pytest.mark.parametrize("content", [b"", b"MSH", b"MSH|", b"PID|1", b"MSHaaaaaaaaaa", b"\x00" * 50])
 def test_what_is_no_message_is_refused(content: bytes) -> None:
     with pytest.raises(NotParseable):

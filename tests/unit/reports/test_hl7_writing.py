@@ -134,3 +134,11 @@ def test_other_encoding_characters_are_kept_in_the_answer() -> None:
     to = parse_message(b"MSH#*~\\&#LIS#PATH#DS#HOSP#2026##ORU*R01#M-9#P#2.5.1\r")
     ack = acknowledged(to, Acknowledgement(AckCode.ACCEPT), NOW).decode()
     assert ack.startswith("MSH#*~\\&#DS#HOSP#LIS#PATH#") and "MSA#AA#M-9" in ack
+
+
+def test_header_that_would_end_the_segment_or_the_frame_does_not_come_back() -> None:
+    to = parse_message(b"MSH|^~\\&|LIS\nMSA|AA|0\x0b|P|DS|H|2026||ORU^R\n1|M\x0b-9" + b"9" * 400 + b"|P|2.5.1\r")
+    ack = acknowledged(to, Acknowledgement(AckCode.ACCEPT), NOW)
+    assert b"\n" not in ack and b"\x0b" not in ack
+    assert len(hl7.parse(ack.decode())) == 2
+    assert len(ack) < 1000
