@@ -11,8 +11,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from dicomsvc.errors import DicomsvcError
+from dicomsvc.reports.repository.search import counts
 from dicomsvc.service.heartbeat import living_processes
 from dicomsvc.store import Store
+from dicomsvc.store.database import database_errors
 from dicomsvc.web.gate import Traffic
 
 
@@ -96,14 +98,25 @@ class _Collector:
         free = GaugeMetricFamily("dicomsvc_store_free_bytes", "Space left on the store's file system")
         free.add_metric([], self._store.free_bytes())
         yield free
+        yield from self._of_reports()
         yield from self._of_processes()
+
+    def _of_reports(self) -> Iterator[Metric]:
+        reports = GaugeMetricFamily("dicomsvc_reports", "Pathology reports by how they stand", labels=["what"])
+        try:
+            with database_errors(), self._store.engine.connect() as connection:
+                for name, count in counts(connection).items():
+                    reports.add_metric([name], count)
+        except DicomsvcError:
+            return
+        yield reports
 
     def _of_processes(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("dicomsvc_process_up", "Living processes", labels=["role", "host", "pid"])
         memory = GaugeMetricFamily(
             "dicomsvc_process_resident_bytes", "Memory of a process", labels=["role", "host", "pid"]
         )
-        counts = GaugeMetricFamily(
+        counted = GaugeMetricFamily(
             "dicomsvc_process_count", "What a process counted since its start", labels=["role", "host", "pid", "name"]
         )
         try:
@@ -115,5 +128,5 @@ class _Collector:
             up.add_metric(labels, 1)
             memory.add_metric(labels, process.resident_bytes)
             for name, value in process.counters.items():
-                counts.add_metric([*labels, name], value)
-        yield from (up, memory, counts)
+                counted.add_metric([*labels, name], value)
+        yield from (up, memory, counted)
