@@ -33,6 +33,8 @@ _LACKING = re.compile(
     r"[\s:.\-]*(?:not (?:identified|present|submitted|included|seen|found)|absent|none|present|yes|no\b|n/?a\b)"
 )
 _FACT_ENDS = re.compile(r"[,，;；。\n]|、(?=[未无不侵累突])|[但而]")
+_NOT_SENT = re.compile(r"[\s:.\-]*(?:tissue )?not (?:present|submitted|included|received|available|sampled)")
+_LABEL_END = re.compile(r"\s{0,2}(?:\([^()]{0,40}\)\s{0,2})?[:?=]")
 _BRACKET = re.compile(r"\s?\((?:nephrectomy|gross|microscopic)[^()]{0,20}\)")
 
 
@@ -83,6 +85,8 @@ def _clause(reading: Reading, field: Field, start: int, end: int) -> Asserted | 
         return _finding(reading, start, max(end, noun.end()), words)
     if bracket := _BRACKET.match(reading.text, end):
         end = bracket.end()
+    if _NOT_SENT.match(reading.text, end):
+        return None
     if (lacking := _LACKING.match(reading.text, end)) and field.settings.get("part") and lacking.end() > end:
         return _after(reading, start, lacking.end(), words)
     return _verb(reading, start, end, words) or _answer(reading, start, end) or _after(reading, start, end, words)
@@ -92,8 +96,12 @@ def _finding(reading: Reading, start: int, end: int, words: _Words) -> Asserted 
     said = asserted(reading, start, end)
     if said.form != "bare":
         return said
-    unanswered = reading.text[end : end + 4].lstrip().startswith((":", "?", "="))
-    return _verb(reading, start, end, words) or (None if unanswered else said)
+    return _verb(reading, start, end, words) or (None if _is_label(reading, end) else said)
+
+
+def _is_label(reading: Reading, end: int) -> bool:
+    """Whether what ends here is a checklist's label, to be answered behind it."""
+    return _LABEL_END.match(reading.text, end) is not None
 
 
 def _past_gap(text: str, end: int) -> int:
@@ -121,8 +129,9 @@ def _verb(reading: Reading, start: int, end: int, words: _Words) -> Asserted | N
     if words.denied.search(between):
         return Asserted(Assertion.ABSENT, found.start(), end, "verb")
     said = asserted(reading, found.start(), end)
-    form = Assertion.PRESENT if said.assertion is None else said.assertion
-    return Asserted(form, min(said.start, found.start()), max(said.end, end), "verb")
+    if said.form != "answer" and _is_label(reading, end):
+        return None
+    return Asserted(said.assertion, min(said.start, found.start()), max(said.end, end), "verb")
 
 
 def _after(reading: Reading, start: int, end: int, words: _Words) -> Asserted | None:
@@ -139,6 +148,9 @@ def _after(reading: Reading, start: int, end: int, words: _Words) -> Asserted | 
         return None
     if "margin" in reading.text[found.end() : found.end() + 30]:
         return None
+    if _is_label(reading, found.end()):
+        said = asserted(reading, start, found.end())
+        return said if said.form == "answer" else None
     return Asserted(Assertion.ABSENT if found is absent else Assertion.PRESENT, start, found.end(), "after")
 
 
@@ -165,6 +177,8 @@ def _segment(reading: Reading, field: Field, start: int, end: int) -> Asserted |
 
 def _is_definition(reading: Reading, start: int) -> bool:
     left, _ = reading.clauses.around(start, start + 1)
+    if "any of the following" in reading.text[max(0, start - 300) : start]:
+        return True
     return _DEFINITION.search(reading.text[max(left, start - 170) : start]) is not None
 
 
