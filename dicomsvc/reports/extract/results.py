@@ -24,6 +24,10 @@ _SIGN = re.compile(
     )""",
     re.VERBOSE,
 )
+_CLONE = re.compile(r"\s?\((?=[^)]{0,8}[a-z])(?=[^)]{0,8}\d)[a-z\d\-]{3,8}\)")
+"""An antibody's clone in brackets, before the sign: ``ALK(D5F3)(-)``."""
+_HOW_MUCH = re.compile(r"\s?(?:弥漫性?|灶性?|局灶性?|部分|散在|少量|个别|大部分|强|弱|中等?|胞浆|胞核|核|膜)*")
+"""What Chinese puts between name and sign: ``CK7弥漫(+)``."""
 _HELD = re.compile(r"\s?[(\[](?P<inside>[^()\[\]]{1,60})[)\]]")
 _PLUS = re.compile(r"(?<![\d+])\+{1,4}(?!\d)|[0-3]\s?\+")
 _LABEL = re.compile(r"\s?\)?\s?[:=]")
@@ -178,16 +182,19 @@ def _specific(result: str, gap: str) -> str:
 
 def _signed(stretch: str, *, her2: bool) -> tuple[str, int] | None:
     """Return the result that a sign directly behind the name gives, and where it ends: "+", "(-)", "(90%, 强+)"."""
-    if match := _SIGN.match(stretch):
+    begin = clone.end() if (clone := _CLONE.match(stretch)) else 0
+    begin = how_much.end() if (how_much := _HOW_MUCH.match(stretch, begin)) else begin
+    if match := _SIGN.match(stretch, begin):
         sign = match["held"] or match["bare"]
         if sign[0].isdigit() and her2:
             return None
         if sign in ("±", "+/-"):
             return "equivocal", match.end()
         return ("negative" if sign.startswith("-") else "positive"), match.end()
-    held = _HELD.match(stretch)
-    if held and _PLUS.search(held["inside"]) and not held["inside"].strip().startswith(("0", "<1%")):
-        return "positive", held.end()
+    held = _HELD.match(stretch, begin)
+    if held and (plus := _PLUS.search(held["inside"])) and not held["inside"].strip().startswith(("0", "<1%")):
+        # A score of HER2 is no result.
+        return None if her2 and plus[0][0].isdigit() else ("positive", held.end())
     return None
 
 
