@@ -4,6 +4,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from dicomsvc.reports.hl7.message import Message, Segment, Separators
@@ -108,10 +109,13 @@ def _error(version: str, condition: Condition, text: str, use: Separators) -> li
 
 def escaped(text: str, use: Separators) -> str:
     """Return text with its separators escaped; line ends become the command .br, which FT and TX allow."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").translate(_escapes(use))
+
+
+@lru_cache(maxsize=64)
+def _escapes(use: Separators) -> dict[int, str]:
     mark = use.escape
     pairs = ((mark, "E"), (use.field, "F"), (use.component, "S"), (use.subcomponent, "T"), (use.repetition, "R"))
-    table = {ord(letter): f"{mark}{name}{mark}" for letter, name in pairs}
     # Control characters would end the segment or the frame.
-    table |= {number: " " for number in (*range(32), 127) if number not in table}
-    table |= {ord("\n"): f"{mark}.br{mark}"}
-    return text.replace("\r\n", "\n").replace("\r", "\n").translate(table)
+    table = dict.fromkeys((*range(32), 127), " ") | {ord("\n"): f"{mark}.br{mark}"}
+    return table | {ord(letter): f"{mark}{name}{mark}" for letter, name in pairs}
