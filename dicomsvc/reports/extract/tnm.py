@@ -36,9 +36,9 @@ _TOKEN = re.compile(
 )
 _SEPARATOR = re.compile(r"(?:[ ]?\([^()]{0,40}\))?[\s,;:./&\-\\*_]{0,6}(?:and )?\(?")
 _ANNOUNCED = re.compile(
-    r"tnm|stag(?:e|ing)|classification|categor|primary tumou?r|regional lymph|\(p?[tnm]\)|分期|分级"
+    r"tnm|stag(?:e|ing)|classification|categor|primary tumou?r|regional lymph|\(p?[tnm]\)|分期"
 )
-_FOREIGN = re.compile(r"clinical(?:ly)?\b|pre-?op|histor|biops|imaging|\bc$|radiolog|临床分期|术前|既往")
+_FOREIGN = re.compile(r"clinical(?:ly)?\b|pre-?op|histor|biops|imaging|\bc$|radiolog|临床分期|术前|既往|mvi|微血管")
 _RANGE = re.compile(r"[ ]?(?:-|/|to|~)[ ]?(?:p?t)?[0-4](?![0-9.])")
 _TICKED = re.compile(r"(?:[\[({][ ]?[x+*✓√][ ]?[\])}]|[☑☒■●✓√]|(?:^|[\s_])x|_x_)[ _\-:]{0,3}$")
 _STANDS_ALONE = re.compile(r"[ ]{0,3}(?:[,;)(]|\.(?![0-9])|\n|$)")
