@@ -24,8 +24,12 @@ _OWN_LABEL = re.compile(
     r"or|and|the|is|are|deep|distance|assessment|final|margins?|biops\w+|re-?excision|excision|shave|specimen|\w+ectomy|"
     r"component|cancer|malignan\w+|neoplasm|in situ|dcis|adenocarcinoma|melanoma|sarcoma|lesion|new|additional|frozen|section|right|left)\b)*$"
 )
-_UNFINISHED = re.compile(r"(?:^|\b(?:is|are|was|were|be|of|for|by|the|and|to|from|focally|widely|extensively|grossly|closely))\W*$")
-_GOES_ON = re.compile(r"^\W*(?:is|are|was|were|negative|neg|free|uninvolved|unremarkable|involved|clear|positive|not|widely)\b")
+_UNFINISHED = re.compile(
+    r"(?:^|\b(?:is|are|was|were|be|of|for|by|the|and|to|from|focally|widely|extensively|grossly|closely))\W*$"
+)
+_GOES_ON = re.compile(
+    r"^\W*(?:is|are|was|were|negative|neg|free|uninvolved|unremarkable|involved|clear|positive|not|widely)\b"
+)
 """A full stop behind the noun is the scanner's when a verb or an answer follows."""
 
 _CHINESE_CLAUSE = re.compile(r"[^，,。；]*(?:[，,](?=\s*(?:均|皆|都|未|无|阴性|见|可见|查见|\())[^，,。；]*)*")
@@ -97,7 +101,9 @@ def _words(language: str) -> _Words:
         idle=re.compile(words(table["idle"])),
         name=re.compile(names),
         names_before=re.compile(rf"{run}++$"),
-        listed=re.compile(rf"[\s.,;\-*]*(?P<names>{run}++)(?:margins? ?)?(?:\([^()]{{0,30}}\) ?)?[:=\-][\s.]*(?P<body>[^:;；]{{2,90}})"),
+        listed=re.compile(
+            rf"[\s.,;\-*]*(?P<names>{run}++)(?:margins? ?)?(?:\([^()]{{0,30}}\) ?)?[:=\-][\s.]*(?P<body>[^:;；]{{2,90}})"
+        ),
     )
 
 

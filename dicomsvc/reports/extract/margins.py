@@ -1,8 +1,8 @@
 """Margins: whether any is involved (``margin_involved``), and one value for each that is named (``margin``).
 
-A margin that tumour comes close to is not involved. Carcinoma in situ at a margin counts only where nothing is said of
-the invasive tumour there; dysplasia and adenoma never. A distance implies that the margin is clear: such a value is
-derived.
+A margin that tumour comes close to is not involved. Carcinoma in situ at a margin counts unless the report says of the
+invasive tumour apart how it stands to the margins; dysplasia and adenoma never do. A distance implies that the margin
+is clear: such a value is derived.
 """
 
 from collections import defaultdict
@@ -33,7 +33,8 @@ def _weight(reading: Reading, statement: Statement) -> float:
 
 def _any(reading: Reading, field: Field, said: Sequence[Statement]) -> Iterator[FieldValue]:
     counted = [statement for statement in said if _tells(reading, statement)]
-    counted = [statement for statement in counted if statement.lesion != "in_situ"] or counted
+    if any(statement.lesion == "invasive" and statement.state is not None for statement in counted):
+        counted = [statement for statement in counted if statement.lesion != "in_situ"]
     involved = [statement for statement in counted if statement.state is Assertion.PRESENT]
     denied = [statement for statement in counted if statement.state is Assertion.ABSENT]
     heaviest = max((reading.weight_at(statement.start) for statement in involved), default=0.0)
@@ -83,7 +84,9 @@ def _each(reading: Reading, field: Field, said: Sequence[Statement]) -> Iterator
 
 def _margin(reading: Reading, field: Field, part: str | None, name: str, said: list[Statement]) -> FieldValue:
     """Return one margin's value: its state from the weightiest place, its distance from the weightiest that tells one."""
-    weighed = sorted(said, key=lambda statement: (-_weight(reading, statement), statement.state is not Assertion.PRESENT))
+    weighed = sorted(
+        said, key=lambda statement: (-_weight(reading, statement), statement.state is not Assertion.PRESENT)
+    )
     state = next((statement for statement in weighed if statement.state is not None), None)
     measured = next((statement for statement in weighed if statement.distance is not None), None)
     involved = state is not None and state.state is Assertion.PRESENT

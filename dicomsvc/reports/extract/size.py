@@ -24,7 +24,9 @@ READ = 0.4
 LARGEST_MM = 600
 _JOIN = rf"[\s.]{{0,2}}(?:{UNIT})?[\s.]{{0,3}}[x*][\s.]{{0,3}}"
 _LENGTHS = rf"(?:{NUMBER}{_JOIN}){{0,3}}(?P<last>{NUMBER})[\s.\-]{{0,3}}(?P<unit>{UNIT})"
-_DETERMINER = re.compile(r"(?:\b(?:an?|one|the|single|this|is|another|reveals?|shows?|showing|and|with|of|for|contains?)\b|[(,:.\-])[\s.]*$")
+_DETERMINER = re.compile(
+    r"(?:\b(?:an?|one|the|single|this|is|another|reveals?|shows?|showing|and|with|of|for|contains?)\b|[(,:.\-])[\s.]*$"
+)
 
 _SPECIMEN = re.compile(r"weigh\w*|specimen|grams|标本")
 """What a bare "Size:" behind it is of."""
@@ -136,7 +138,11 @@ def _measured_before(left: str, words: Mapping[str, re.Pattern[str]]) -> float:
     if words["not_primary"].search(left[: tumour.start()]):
         return 0.0
     between = left[tumour.end() :]
-    if organ is not None and organ.start() > tumour.start() and not re.search(r"\b(?:in|of|within|at|involving)\b", between):
+    if (
+        organ is not None
+        and organ.start() > tumour.start()
+        and not re.search(r"\b(?:in|of|within|at|involving)\b", between)
+    ):
         return 0.0
     if re.search(r"[;。；]|\.\s+[a-z\u3400-\u9fff]{3,}[^.]{12,}", between):
         return 0.0

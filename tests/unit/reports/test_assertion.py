@@ -1,0 +1,85 @@
+"""What a clause says of a finding in it."""
+
+import pytest
+
+from dicomsvc.reports.extract.assertion import asserted
+from dicomsvc.reports.reading import Reading
+
+PRESENT, ABSENT, INDETERMINATE, HISTORICAL, NOTHING = "present", "absent", "indeterminate", "historical", None
+
+
+def said(text: str, finding: str, language: str = "en") -> str | None:
+    start = text.index(finding)
+    assertion = asserted(Reading(text, language), start, start + len(finding)).assertion
+    return assertion.value if assertion else None
+
+
+@pytest.mark.parametrize(
+    ("text", "finding", "assertion"),
+    [
+        ("No lymphovascular or perineural invasion.", "lymphovascular or perineural invasion", ABSENT),
+        ("No lymphovascular or perineural invasion.", "perineural invasion", ABSENT),
+        ("Neither necrosis nor perineural invasion is seen.", "perineural invasion", ABSENT),
+        ("Lymphovascular invasion is not identified.", "Lymphovascular invasion", ABSENT),
+        ("Perineural invasion was not definitely identified.", "Perineural invasion", ABSENT),
+        ("There is no evidence of. Lymphovascular invasion in these sections.", "Lymphovascular invasion", ABSENT),
+        ("The tumour is unassociated with perineural invasion.", "perineural invasion", ABSENT),
+        ("Ulceration present; perineural invasion absent.", "perineural invasion", ABSENT),
+        ("The node is negative for carcinoma but shows capsular invasion.", "capsular invasion", PRESENT),
+        ("No necrosis; however, perineural invasion is present.", "perineural invasion", PRESENT),
+        ("Blood vessel invasion but no lymphatic permeation is seen.", "lymphatic permeation", ABSENT),
+        ("Perineural invasion is seen but vascular invasion is not identified.", "Perineural invasion", PRESENT),
+        ("Perineural invasion is seen but vascular invasion is not identified.", "vascular invasion", ABSENT),
+        ("Not only perineural invasion but also necrosis is seen.", "perineural invasion", PRESENT),
+        ("Perineural invasion cannot be excluded.", "Perineural invasion", INDETERMINATE),
+        ("Foci suspicious for lymphatic invasion.", "lymphatic invasion", INDETERMINATE),
+        ("History of vascular invasion.", "vascular invasion", HISTORICAL),
+    ],
+)
+def test_prose_decides_within_its_clause(text, finding, assertion):
+    assert said(text, finding) == assertion
+
+
+@pytest.mark.parametrize(
+    ("text", "assertion"),
+    [
+        ("Perineural invasion: Not identified", ABSENT),
+        ("Perineural invasion (PNI): None seen", ABSENT),
+        ("Perineural invasion - absent", ABSENT),
+        ("Perineural invasion: IS NOT SEEN.", ABSENT),
+        ("Perineural invasion: [x] Present", PRESENT),
+        ("Perineural invasion: is present, extensive", PRESENT),
+        ("Perineural invasion. Present. Lymphatic invasion. Absent.", PRESENT),
+        ("Perineural invasion. Not identified. Margins. Free.", ABSENT),
+        ("Perineural invasion: Cannot be determined", INDETERMINATE),
+        ("Perineural invasion: Not specified", NOTHING),
+        ("Perineural invasion: Not applicable", NOTHING),
+        ("Perineural invasion: Margins: free of tumor", NOTHING),
+        ("Perineural invasion: 1. yes 2. no", NOTHING),
+        ("Perineural invasion:", NOTHING),
+    ],
+)
+def test_a_checklist_answer_decides_and_a_missing_one_says_nothing(text, assertion):
+    assert said(text, "Perineural invasion") == assertion
+
+
+@pytest.mark.parametrize(
+    ("text", "assertion"),
+    [
+        ("未见神经侵犯。", ABSENT),
+        ("神经侵犯（-），脉管癌栓（+）。", ABSENT),
+        ("神经侵犯：未见。", ABSENT),
+        ("脉管内未见癌栓，可见神经侵犯。", PRESENT),
+        ("神经侵犯（+）。", PRESENT),
+        ("神经侵犯不除外。", INDETERMINATE),
+    ],
+)
+def test_chinese_signs_and_words_decide_between_commas(text, assertion):
+    assert said(text, "神经侵犯", "zh") == assertion
+
+
+def test_the_evidence_spans_the_finding_and_the_word_that_decides():
+    text = "There is no evidence of perineural invasion."
+    start = text.index("perineural")
+    found = asserted(Reading(text, "en"), start, start + len("perineural invasion"))
+    assert text[found.start : found.end] == "no evidence of perineural invasion"
