@@ -162,7 +162,8 @@ def _certain(said: Staining) -> Status:
 
 
 def _ish(reading: Reading, field: Field, said: Staining) -> FieldValue | None:
-    return _result(reading, field, said) if said.ish and said.amounts.her2 is None else None
+    told = said.amounts.her2 is None or said.result in ("amplified", "not_amplified")
+    return _result(reading, field, said) if said.ish and told else None
 
 
 def _ratio(reading: Reading, field: Field, said: Staining) -> FieldValue | None:
