@@ -19,10 +19,13 @@ from dicomsvc.reports.reading import Reading
 from dicomsvc.reports.resolve import resolve
 from dicomsvc.reports.schema import fields
 from dicomsvc.reports.text.quality import judged
+from dicomsvc.reports.text.tokens import ReportTokenizer
 from dicomsvc.reports.values import FieldValue, StructuredReport
 
 VERSION = "1"
 """Goes up when the same text may give other values."""
+MOST_WORDS = 200_000
+"""spaCy keeps every word it has seen, names of patients among them; past this many it starts anew."""
 
 Doc.set_extension("reading", default=None, force=True)
 Doc.set_extension("values", default=(), force=True)
@@ -70,9 +73,9 @@ def _spans(doc: Doc, places: object) -> list[Span]:
 
 @cache
 def pipeline(language: str) -> Language:
-    """Return the pipeline for ``en`` or ``zh``; built once a process."""
+    """Return the pipeline for ``en`` or ``zh``; built once, and again when it has seen too many words."""
     nlp = spacy.blank(language)
-    nlp.max_length = 2_000_000
+    nlp.tokenizer = ReportTokenizer(nlp.vocab)
     for name in ("report_layout", "report_fields", "report_derivation"):
         nlp.add_pipe(name)
     return nlp
@@ -81,6 +84,9 @@ def pipeline(language: str) -> Language:
 def analysed(text: str, language: str) -> Doc:
     """Return the spaCy document of ``text`` with all that the pipeline found; offsets are those of ``text``."""
     nlp = pipeline(language)
+    if len(nlp.vocab) > MOST_WORDS:
+        pipeline.cache_clear()
+        nlp = pipeline(language)
     reading = Reading(text, language)
     doc = nlp.make_doc(reading.text)
     doc._.reading = reading

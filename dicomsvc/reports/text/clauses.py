@@ -7,13 +7,15 @@ _BOUNDARY = re.compile(
     r"""
       (?<=[.;!?]) \s+ (?=[A-Z0-9(\[\-*"'])      # a sentence; a stray full stop before a small letter is none
     | (?<=[;。；！？])                            # Chinese stops need no blank
-    | \s+ [-*•>] \s+ (?=\S)                      # a list's item
-    | \n \s* (?: \n | [-*•] | \(?[0-9a-zA-Z]{1,2}[.)] \s )
+    | (?<!\s)\s+ [-*•>] \s+ (?=\S)                      # a list's item
+    | \n [^\S\n]* (?: \n | [-*•] | \(?[0-9a-zA-Z]{1,2}[.)] \s )
     """,
     re.VERBOSE,
 )
 
-_OPEN = re.compile(r"(?:^|\s)(?:of|for|by|the|and|or|with|to|no|is|are|was|were|in|from|at|a|an|not|without)\.$", re.IGNORECASE)
+_OPEN = re.compile(
+    r"(?:^|\s)(?:of|for|by|the|and|or|with|to|no|is|are|was|were|in|from|at|a|an|not|without)\.$", re.IGNORECASE
+)
 """No sentence ends with these: the full stop is the scanner's."""
 
 

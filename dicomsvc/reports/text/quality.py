@@ -19,6 +19,8 @@ LONGEST = 200_000
 """Characters; a longer text is no report."""
 FEWEST = 8
 """Letters, a Chinese character for three; fewer tell nothing."""
+TERSE = 60
+"""Letters; fewer may all be of abbreviations ("ER 95%, PR 20%, HER2 1+") and are read whatever their score."""
 SAMPLE = 20_000
 """How many characters are judged; what begins as a report is one."""
 READABLE = 0.65
@@ -127,7 +129,7 @@ def _latin(sample: str) -> Quality:
     if language != "en" and told >= 3 and shares[language] >= _OTHER_SHARE and shares[language] > 1.6 * shares["en"]:
         return _foreign(language)
     score = round(_likely(sample, counted), 3)
-    if score < READABLE:
+    if score < READABLE and sum(map(len, words)) >= TERSE:
         return Quality(score, "en", False, "unreadable: too few of its words are words, as after a poor scan")
     return Quality(score, "en", True)
 
