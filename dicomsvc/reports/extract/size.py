@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import islice
 
 from dicomsvc.reports.extract.lengths import NUMBER, UNIT, millimetres
 from dicomsvc.reports.reading import Reading
@@ -22,6 +23,8 @@ LEFT, RIGHT = 100, 60
 READ = 0.4
 """Sections of less weight tell what was seen before or during the operation."""
 LARGEST_MM = 600
+MOST = 500
+"""Lengths that are looked at; no report has as many."""
 _JOIN = rf"[\s.]{{0,2}}(?:{UNIT})?[\s.]{{0,3}}[x*][\s.]{{0,3}}"
 _LENGTHS = rf"(?:{NUMBER}{_JOIN}){{0,3}}(?P<last>{NUMBER})[\s.\-]{{0,3}}(?P<unit>{UNIT})"
 _DETERMINER = re.compile(
@@ -82,7 +85,7 @@ def sizes(reading: Reading) -> tuple[Size, ...]:
     """Return all lengths that measure the primary tumour."""
     words = _words(reading.language)
     found: list[Size] = []
-    for match in searcher(_LENGTHS).finditer(reading.text):
+    for match in islice(searcher(_LENGTHS).finditer(reading.text), MOST):
         if reading.weight_at(match.start()) < READ:
             continue
         left = reading.text[max(0, match.start() - LEFT) : match.start()]
