@@ -1,5 +1,6 @@
 """What a value asks and answers, in codes where they are verified and in words always: for all ways out."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -15,6 +16,7 @@ _COMMON: Final[Mapping[object, Coding]] = {
     "negative": Coding(_SCT, "260385009", "Negative"),
     "indeterminate": Coding(_SCT, "82334004", "Indeterminate"),
 }
+_WORD: Final = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
 _WORDS: Final = {
     "present": {"en": "Present", "zh": "有"},
     "absent": {"en": "Absent", "zh": "无"},
@@ -48,13 +50,18 @@ def answer(value: FieldValue) -> Coding | None:
 
 
 def answer_text(value: FieldValue, language: str = "en") -> str:
-    """Return the value in words: its option's title, else itself."""
+    """Return the value in words: its option's title, else itself as people write it ("T1b")."""
     field = fields().get(value.field)
     option = field.option(value.value) if field is not None else None
     if option is not None:
         return option.title[_known(language)]
-    common = _WORDS.get(value.value) if isinstance(value.value, str) else None
-    return common[_known(language)] if common else str(value.value)
+    if not isinstance(value.value, str):
+        return str(value.value)
+    if value.value in _WORDS:
+        return _WORDS[value.value][_known(language)]
+    if field is not None and field.kind == "tnm":
+        return value.value[:1].upper() + value.value[1:]
+    return value.value.replace("_", " ") if _WORD.fullmatch(value.value) else value.value
 
 
 def number(value: FieldValue) -> float | int | None:

@@ -113,9 +113,9 @@ def _valued(value: FieldValue, language: str) -> ContentItem:
     number = coded.number(value)
     if number is not None:
         item = sr.NumContentItem(name, number, concepts.unit_code(value.unit), relationship_type=_CONTAINS)
-        if isinstance(number, int):
+        if float(number).is_integer():
             # A count is written as one: 5, not 5.0.
-            item.MeasuredValueSequence[0].NumericValue = str(number)
+            item.MeasuredValueSequence[0].NumericValue = str(int(number))
         return item
     answer = coded.answer(value)
     code = concepts.coded_concept(answer) if answer is not None else None
