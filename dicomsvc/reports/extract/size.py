@@ -102,7 +102,7 @@ def _confidence(left: str, right: str, words: Mapping[str, re.Pattern[str]]) -> 
     """Return how surely the length between ``left`` and ``right`` is the tumour's, 0 if it is not."""
     if words["behind_other"].match(right) or words["or_less"].match(right) or words["classification"].search(left):
         return 0.0
-    if label := words["label"].search(left):
+    if words["label_word"].search(left) and (label := words["label"].search(left)):
         return _labelled(label[0], left[: label.start()], words)
     if _DETERMINER.search(left) and (named := _measured_behind(right, words)) is not None:
         return 0.93 if named else 0.0
