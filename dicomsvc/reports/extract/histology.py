@@ -27,12 +27,18 @@ _LOOK = 70
 _NOT_MEANT = re.compile(
     r"(?:histor(?:y|ies) of|h/o|prior|previous(?:ly)?|status post|s/p|rule out|r/o|\?|evaluate for|negative for|"
     r"free of|uninvolved by|no (?:evidence|residual|definite|other|malignant|invasive|in situ)[^,;:]{0,20}|"
-    r"既往|病史|排除|未见|无)[^.;:。；]{0,22}$|"
+    r"既往|病史)[^.;:。；]{0,22}$|(?:排除|未见|无)[^.;:,。；，]{0,22}$|"
     r"(?:features|differentiation|components?|areas?|pattern|growth|portions?) (?:suggestive |typical |consistent )?"
     r"(?:of|with)(?: an?)? $|with (?:focal|some|minor|partial|areas of|foci of)(?: areas of)? $|part(?:ially|ly|im) $|"
     r"(?<!and )in[\s-]?situ $|benign $|"
     r"(?:favou?r|versus|vs\.?|\bor|cannot exclude|differential(?: diagnosis)?(?: includes)?) $"
 )
+_COMPONENT = re.compile(
+    r"(?:部分|局部|局灶|小灶|少量|灶性|小部分|混有|伴有?|夹杂)(?:区域)?(?:为|呈|见|伴有?|含)?(?:少量|[高中低]分化)*$"
+)
+"""Chinese words before a type that is a lesser part of another."""
+_GLAND = re.compile(r"(?:前列|乳|甲状|甲状旁|胰|唾液|涎|泪|肾上|胸)$")
+"""Glands whose cancers end in 腺癌 without being named adenocarcinomas: 乳腺癌, 前列腺癌."""
 _METASTASIS = re.compile(
     r"metasta(?:tic|sis|ses|sized|sised)(?:[^.;:。；]{0,32}|[.]\s)$|meta static $|secondary $|positive for $|"
     r"(?:recurrent|ruptured) $|转移性?(?:的)?(?:[高中低]分化)?$"
@@ -98,12 +104,15 @@ def read_types(reading: Reading) -> tuple[_Named, ...]:
 
 
 def _meant(found: list[_Named], settings: Mapping[str, tuple[str, ...]]) -> list[_Named]:
-    """Return ``found`` without types in situ beside invasive ones, and without general names beside specific ones."""
+    """Return ``found`` without what yields: in situ to invasive, parts to their mixture, general to specific names."""
     invasive = [named for named in found if named.term.option.value not in settings["in_situ"]]
     if not invasive:
         return found
     top = max(named.weight for named in invasive)
     general = tuple(settings["general"])
+    mixed = [n for n in invasive if n.term.option.value.startswith("mixed_") and n.weight >= YIELD * top]
+    if mixed:
+        return mixed
     specific = [n for n in invasive if n.term.option.value not in general and n.weight >= YIELD * top]
     if specific:
         return specific
@@ -139,7 +148,9 @@ def _confidence(reading: Reading, term: Term) -> float:
         return 0.0
     left, _ = reading.clauses.around(term.start, term.end)
     before = re.sub(r"\.?\s+", " ", reading.text[max(left, term.start - _LOOK) : term.start])
-    if _NOT_MEANT.search(before):
+    if _NOT_MEANT.search(before) or _COMPONENT.search(before):
+        return 0.0
+    if reading.text.startswith("腺癌", term.start) and _GLAND.search(before):
         return 0.0
     in_situ = term.option.value in fields()[TYPE].settings["in_situ"]
     if not in_situ and _IN_SITU_AFTER.match(reading.text[term.end : term.end + 20]):

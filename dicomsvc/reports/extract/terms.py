@@ -85,19 +85,22 @@ def _expanded(wording: str) -> str:
 def find_term(reading: Reading, field: Field) -> Iterator[FieldValue]:
     """Yield the options that are named and neither denied nor of the past.
 
-    ``least`` in the table is how far the section of a term without label must be believed.
+    ``least`` in the table is how far the section of a term without label must be believed; in the languages of
+    ``label`` terms count nowhere but behind the label; ``minor`` terms yield to others.
     """
+    least, minor = field.settings.get("least", LEAST), field.settings.get("minor", ())
+    only_labelled = reading.language in field.settings.get("label", ())
     seen: dict[str, int] = {}
     for term in find_terms(reading, field):
         weight = reading.weight_at(term.start)
-        if not weight or (not term.labelled and weight < field.settings.get("least", LEAST)):
+        if not weight or (not term.labelled and (weight < least or only_labelled)):
             continue
         seen[term.option.value] = seen.get(term.option.value, 0) + 1
         if seen[term.option.value] > MOST:
             continue
         if asserted(reading, term.start, term.end).assertion in (Assertion.ABSENT, Assertion.HISTORICAL):
             continue
-        yield term_value(reading, field, term, 0.97 if term.labelled else 0.85)
+        yield term_value(reading, field, term, 0.6 if term.option.value in minor else 0.97 if term.labelled else 0.85)
 
 
 def term_value(reading: Reading, field: Field, term: Term, confidence: float, rule: str = RULE) -> FieldValue:
