@@ -16,7 +16,9 @@ _MICROMETASTASIS = searcher(r"micro[ '\-]{0,2}me[t'\-]{1,2}a?sta|n1[ ]?\(?mi|微
 _MACROMETASTASIS = searcher(r"macro[ \-]{0,2}metasta|宏转移")
 _ISOLATED = searcher(r"isolated tumou?r cells?|\bitcs?\b|\(i\+\)|孤立肿瘤细胞")
 _DENIED_BEFORE = re.compile(r"\b(?:no|not|without|negative for|or)\b[^.;:]{0,20}$|[未无][^，。；]{0,4}$")
-_NOUGHT_AFTER = re.compile(r"[a-z]{0,5}[^:.;]{0,35}[:=][ ]{0,2}(?:0|none|no\b|not|absent|n/?a)|[ ]?[（(]?无")
+_NOUGHT_AFTER = re.compile(
+    r"[a-z]{0,5}[^:.;]{0,35}[:=](?![ ]{0,2}(?:[1-9]|one\b|two\b|three\b|present|yes|positive|identified|\())|[ ]?\(?无"
+)
 _INVASIVE = searcher(r"\b(?:invasive|infiltrating|microinvasi\w+)\b|浸润性")
 _BEYOND_SIZE = searcher(
     r"inflammatory (?:breast )?carcinoma|ulcerat\w+ (?:of )?(?:the )?skin|skin (?:is )?ulcerat|satellite|peau d'orange"
@@ -56,7 +58,8 @@ def _of_deposits(reading: Reading, category: str, positive: float) -> str | None
 def _said(reading: Reading, pattern: re.Pattern[str]) -> bool:
     """Whether something is said to be there: not denied, and not counted as nought in a checklist."""
     for match in pattern.finditer(reading.text):
-        before, after = reading.text[max(0, match.start() - 25) : match.start()], reading.text[match.end() : match.end() + 45]
+        before = reading.text[max(0, match.start() - 25) : match.start()]
+        after = reading.text[match.end() : match.end() + 45]
         if not _DENIED_BEFORE.search(before) and not _NOUGHT_AFTER.match(after):
             return True
     return False

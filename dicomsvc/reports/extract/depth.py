@@ -28,11 +28,13 @@ _GROWS = re.compile(
 )
 """Of other organs, more is asked than that they are involved: that is said of metastases too."""
 _SHORT_OF = re.compile(
-    r"\b(?:within|from|junction of|approach\w*|close to|abut\w*|up to|near\w*|short of|but not|not through|distance|and not|beyond)"
+    r"\b(?:within|from|junction of|approach\w*|close to|abut\w*|up to|near\w*|short of|but not|not through"
+    r"|distance|and not|beyond)"
     r"[^.;:]{0,45}$|未[^，。；]{0,12}$|距[^，。；]{0,8}$"
 )
 _THROUGH = re.compile(
-    r"(?:through(?:out)?|traver\w+|penetrat\w+|perforat\w+|beyond)[\s.]{1,3}(?:the |entire |full |thickness |of |whole |bowel )*$|(?:穿透|突破|穿过|浸透)$"
+    r"(?:through(?:out)?|traver\w+|penetrat\w+|perforat\w+|beyond)[\s.]{1,3}(?:the |entire |full "
+    r"|thickness |of |whole |bowel )*$|(?:穿透|突破|穿过|浸透)$"
 )
 _NOT_THROUGH = re.compile(r"\bnot\b[^.;]{0,20}$|未$")
 

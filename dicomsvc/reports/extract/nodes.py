@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dicomsvc.reports.extract.node_counts import _CUE, Count, counts
+from dicomsvc.reports.extract.node_counts import Count, counts
+from dicomsvc.reports.extract.node_words import CUE
 from dicomsvc.reports.reading import Reading
 from dicomsvc.reports.schema import Field
 from dicomsvc.reports.text.parts import Part
@@ -16,12 +17,14 @@ from dicomsvc.reports.values import Evidence, FieldValue, Status
 
 STATED_RULE, SUM_RULE, PART_RULE = "nodes/1", "node_sum/1", "node_part/1"
 _STATION = re.compile(
-    r"(?:level|station|st\.?|group|#)[ ]?\d{1,2}[a-z]{0,2}(?:[ ]?(?:,|and|&|-)[ ]?\d{1,2}[a-z]?)?|第?[ ]?\d{1,2}[a-z]?[组站]"
+    r"(?:level|station|st\.?|group|#)[ ]?\d{1,2}[a-z]{0,2}(?:[ ]?(?:,|and|&|-)[ ]?\d{1,2}[a-z]?)?"
+    r"|第?[ ]?\d{1,3}[a-z]?[组站]"
     r"|sentinel|axillary|internal mammary|intramammary|infraclavicular|supraclavicular|rotter"
     r"|subcarinal|(?:para|pre)tracheal|hilar|interlobar|peribronchial|mediastinal|aort[oa][\- ]?pulmonary"
     r"|(?:left |right )?gastric|celiac|coeliac|common hepatic|splenic|perigastric|para[\- ]?cardial|omental"
     r"|(?:para|peri)[\- ]?o?esophag\w+|diaphragmatic|cervical|pulmonary ligament|greater curvature|lesser curvature"
-    r"|mesenteric|mesorectal|peri ?colic|apical|para[\- ]?aortic|obturator|pelvic|iliac|inguinal|hepatic|portal|peripancreatic"
+    r"|mesenteric|mesorectal|peri ?colic|apical|para[\- ]?aortic|obturator|pelvic|iliac|inguinal|hepatic"
+    r"|portal|peripancreatic"
     r"|前哨|腋窝|内乳|锁骨[上下]|肺门|纵隔|隆突下|气管旁|食管旁|胃左|小弯|大弯|贲门|肠系膜|肠周|肠旁|直肠旁|闭孔|盆腔|髂"
 )
 _HEADED = re.compile(
@@ -87,11 +90,12 @@ def _of_station(reading: Reading, field: Field, station: Count, number: int | No
 
 def station_name(reading: Reading, station: Count) -> str | None:
     """Return the station named in the statement, before it in its clause, or in its part's heading."""
-    named = list(_STATION.finditer(reading.text, max(0, station.start - 45), min(station.end + 12, len(reading.text))))
     part = reading.part_at(station.start)
     if part is not None and (heading := _STATION.search(reading.text, part.start, min(part.start + 70, part.end))):
         return " ".join(heading.group().split())
-    return " ".join(named[-1].group().split()) if named else None
+    before = list(_STATION.finditer(reading.text, max(0, station.start - 45), station.start))
+    named = before[-1] if before else _STATION.search(reading.text, station.start, station.end)
+    return " ".join(named.group().split()) if named else None
 
 
 def nodes(reading: Reading) -> Nodes | None:
@@ -147,7 +151,9 @@ def _with_deposits(found: list[Count]) -> list[Count]:
     sorts = [count for count in found if count.form in ("macro", "micro")]
     if not sorts or any(label.positive is not None for label in labels):
         return labels
-    largest = [max((c for c in sorts if c.form == form), key=lambda c: c.positive or 0, default=None) for form in _LABELS[1:]]
+    largest = [
+        max((c for c in sorts if c.form == form), key=lambda c: c.positive or 0, default=None) for form in _LABELS[1:]
+    ]
     used = [count for count in largest if count is not None]
     start, end = min(count.start for count in used), max(count.end for count in used)
     return [*labels, Count(sum(count.positive or 0 for count in used), None, start, end, "label", 0.95)]
@@ -200,7 +206,7 @@ def _single_parts(reading: Reading, found: list[Count]) -> Iterator[Count]:
         if heading is None or heading["plural"] or any(part.start <= count.start < part.end for count in found):
             continue
         begin = heading.end()
-        cue = _CUE.search(reading.text, begin, min(part.end, begin + 160))
+        cue = CUE.search(reading.text, begin, min(part.end, begin + 160))
         if cue and _is_alone(reading, part, begin):
             yield Count(0 if cue["negative"] else 1, 1, part.start, cue.end(), "part", 0.8)
 

@@ -18,7 +18,8 @@ _STAGE = searcher(
     r"|(?P<zh>iv|i{1,3}|[ⅰ-ⅳ]|[一二三四])[ ]?(?P<zhsub>[abc][1-3]?)?[ ]?期"
 )
 _EDITION = searcher(
-    r"(?:ajcc|uicc|tnm|cancer staging manual)[^.;\d第]{0,40}?\b(?:v(?:ersion|\.)?[ ]?)?(?P<after>[5-9])[ ]?(?:th|\.0)?\b"
+    r"(?:ajcc|uicc|tnm|cancer staging manual)[^.;\d第]{0,40}?\b(?:v(?:ersion"
+    r"|\.)?[ ]?)?(?P<after>[5-9])[ ]?(?:th|\.0)?\b"
     r"|\b(?P<before>[5-9])[ ]?th[ ]ed(?:ition|n)?\b"
     r"|\b(?P<word>fifth|sixth|seventh|eighth|ninth)[ ]ed(?:ition|n)\b"
     r"|第[ ]?(?P<zh>[5-9五六七八九])[ ]?版"
@@ -26,7 +27,9 @@ _EDITION = searcher(
 )
 _ROMAN = {"1": "i", "2": "ii", "3": "iii", "4": "iv", "ⅰ": "i", "ⅱ": "ii", "ⅲ": "iii", "ⅳ": "iv"}
 _HAN = {"一": "i", "二": "ii", "三": "iii", "四": "iv"}
-_EDITIONS = {"fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9} | dict(zip("五六七八九", range(5, 10), strict=True))
+_EDITIONS = {"fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9} | dict(
+    zip("五六七八九", range(5, 10), strict=True)
+)
 _NOT_TUMOUR = re.compile(r"clinical|fibrosis|figo|kidney disease|ckd|ulcer|\b[tnm][ \-]$|临床|纤维化|增殖|月经")
 _NOT_OF_CASE = re.compile(r"[ ,]{0,2}(?:fibrosis|node|breast|disease|patients|pressure|cirrhosis|of \d)")
 _NEARBY = re.compile(r"ajcc|uicc|tnm|stag|\bp[tnm]|edition|分期|版")

@@ -7,15 +7,17 @@ A category without its ``p`` counts in a chain with its like, or behind words th
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from dicomsvc.reports.reading import Reading
 from dicomsvc.reports.schema import Field
 from dicomsvc.reports.text.wording import searcher
-from dicomsvc.reports.values import Evidence, FieldValue
+from dicomsvc.reports.values import FieldValue
 
 RULE = "tnm/1"
 _ANCHOR = searcher(
-    r"(?:\b|ajcc)(?:[yra]{0,2}p[ .]{0,2}[tnm][ .]{0,2}[0-4xlio]|[yra]{0,2}c?t[ .]?(?:[0-4x]|is\b)|n[ .]?[0-3xo]|m[01x]\b)"
+    r"(?:\b|ajcc)(?:[yra]{0,2}p[ .]{0,2}[tnm][ .]{0,2}[0-4xlio]|[yra]{0,2}c?t[ .]?(?:[0-4x]|is\b)"
+    r"|n[ .]?[0-3xo]|m[01x]\b)"
 )
 _LABELLED = searcher(
     r"\b(?:p(?P<own>[tnm])|(?P<axis>[tnm])[ \-](?:stage|category|classification))"
@@ -35,15 +37,15 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _SEPARATOR = re.compile(r"(?:[ ]?\([^()]{0,40}\))?[\s,;:./&\-\\*_]{0,6}(?:and )?\(?")
-_ANNOUNCED = re.compile(
-    r"tnm|stag(?:e|ing)|classification|categor|primary tumou?r|regional lymph|\(p?[tnm]\)|分期"
-)
+_ANNOUNCED = re.compile(r"tnm|stag(?:e|ing)|classification|categor|primary tumou?r|regional lymph|\(p?[tnm]\)|分期")
 _FOREIGN = re.compile(r"clinical(?:ly)?\b|pre-?op|histor|biops|imaging|\bc$|radiolog|临床分期|术前|既往|mvi|微血管")
 _RANGE = re.compile(r"[ ]?(?:-|/|to|~)[ ]?(?:p?t)?[0-4](?![0-9.])")
 _TICKED = re.compile(r"(?:[\[({][ ]?[x+*✓√][ ]?[\])}]|[☑☒■●✓√]|(?:^|[\s_])x|_x_)[ _\-:]{0,3}$")
 _STANDS_ALONE = re.compile(r"[ ]{0,3}(?:[,;)(]|\.(?![0-9])|\n|$)")
 _SUBDIVIDED = re.compile(r"t3[a-d]")
 """Of the bowel; the depth beyond the muscle that pathologists add to T3, no category of AJCC/UICC."""
+_MOST = 300
+"""More categories than that stand in no report; the time to compare them all stays short."""
 _UNREAD = ("clinical", "blocks", "disclaimer")
 
 
@@ -103,12 +105,16 @@ def categories(reading: Reading) -> tuple[Category, ...]:
     for anchor in _ANCHOR.finditer(reading.text):
         if anchor.start() < reached or not _readable(reading, anchor.start()):
             continue
+        if len(found) > _MOST:
+            break
         chain = _chain(reading, anchor.start() + 4 * reading.text.startswith("ajcc", anchor.start()))
         if chain:
             reached = chain[-1].end
             found.extend(_believed(reading, chain))
-    found.extend(category for category in _labelled(reading) if not _covered(category, found))
-    return tuple(_chosen(reading, sorted(found, key=lambda category: category.start)))
+    labelled = islice(_labelled(reading), _MOST)
+    found.extend(category for category in labelled if not _covered(category, found))
+    ordered = sorted(found, key=lambda category: category.start)[:_MOST]
+    return tuple(_chosen(reading, ordered))
 
 
 def _readable(reading: Reading, offset: int) -> bool:
@@ -228,7 +234,3 @@ def _most_exact(found: list[Category]) -> Iterator[Category]:
         finer = [value for value in values if value != category.value and value.startswith(category.value)]
         if len(finer) != 1:
             yield category
-
-
-def evidence_of(reading: Reading, category: Category) -> Evidence:
-    return reading.evidence(category.start, category.end)
