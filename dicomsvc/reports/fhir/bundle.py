@@ -8,7 +8,7 @@ from dicomsvc import __version__
 from dicomsvc.errors import InvalidInstance
 from dicomsvc.reports.case import ReportCase
 from dicomsvc.reports.fhir.elements import IDENTIFIER_TYPES, LOINC, Json, concept, human_name, instant, reference, urn
-from dicomsvc.reports.fhir.observations import Context, field_observation, section_observation, sites
+from dicomsvc.reports.fhir.observations import Context, field_observation, printable, section_observation, sites
 from dicomsvc.reports.intake.received import ReportStatus
 from dicomsvc.reports.reading import Reading
 from dicomsvc.reports.schema import fields
@@ -157,7 +157,7 @@ def _conclusion(report: StructuredReport, context: Context) -> Json:
     said = [
         report.text[section.start : section.end].strip() for section in context.sections if section.kind == _CONCLUDING
     ]
-    conclusion: Json = {"conclusion": "\n\n".join(filter(None, said))} if any(said) else {}
+    conclusion: Json = {"conclusion": printable("\n\n".join(filter(None, said)))} if any(said) else {}
     diagnosed = [value for value in report.values if value.field in _DIAGNOSES and value.code is not None]
     if diagnosed:
         conclusion["conclusionCode"] = [concept(str(value.value), value.code) for value in diagnosed]

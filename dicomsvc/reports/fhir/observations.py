@@ -62,7 +62,7 @@ def section_observation(context: Context, section: Section) -> Json:
         "extension": [_place("section", Evidence(section.start, section.end))],
         "category": [_category("exam", "Exam")],
         "code": concept(section.kind.replace("_", " "), SECTION_CODES.get(section.kind)),
-        "valueString": _printable(text)[:_LONGEST_STRING],
+        "valueString": printable(text)[:_LONGEST_STRING],
     }
 
 
@@ -113,7 +113,7 @@ def _value(value: FieldValue, language: str) -> Json:
     code = coded.answer(value)
     if code is not None or coded.is_word(value):
         return {"valueCodeableConcept": concept(coded.answer_text(value, language), code)}
-    return {"valueString": _printable(str(value.value))}
+    return {"valueString": printable(str(value.value))}
 
 
 def _where(context: Context, value: FieldValue) -> Json:
@@ -139,7 +139,7 @@ def _place(name: str, place: Evidence, text: str | None = None) -> Json:
     """Return a place in the report's text (presentedForm), in code points."""
     parts: list[tuple[str, Json]] = [("start", {"valueInteger": place.start}), ("end", {"valueInteger": place.end})]
     if text is not None and text.strip():
-        parts.append(("text", {"valueString": _printable(text)}))
+        parts.append(("text", {"valueString": printable(text)}))
     return nested(name, parts)
 
 
@@ -151,14 +151,14 @@ def _component(name: str, said: str | float | int | bool) -> Json:
         return component | {"valueInteger": said}
     if isinstance(said, float):
         return component | {"valueQuantity": {"value": said}}
-    return component | {"valueString": _printable(said)}
+    return component | {"valueString": printable(said)}
 
 
 def _category(code: str, display: str) -> Json:
     return concept(display, Coding(CATEGORY, code, display))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return text without what FHIR's string forbids: control characters but tab and line ends (R4B 2.24.0.1)."""
     kept = "".join(letter if letter >= " " or letter in "\t\n\r" else " " for letter in text)
     return kept if kept.strip() else "-"

@@ -7,13 +7,14 @@ Pointers to documents elsewhere (RP) are never followed.
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 from dicomsvc.errors import BadRequest
-from dicomsvc.reports.attachment import text_of
+from dicomsvc.reports.attachment import plain_text, text_of
 from dicomsvc.reports.hl7.message import Message, Segment, moment, required
 from dicomsvc.reports.intake.received import ReceivedReport, ReportStatus, Source
 
@@ -37,6 +38,8 @@ _STATUSES: Final = {
 }  # fmt: skip
 _WITHDRAWN_ORDERS: Final = ("CA", "OC", "CR")
 _MOST_ORDERS: Final = 500
+# Some senders put a whole document into lines of text.
+_MARKUP: Final = re.compile(r"\s*<(?:!doctype\s+html|html|body|div)\b", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -188,6 +191,10 @@ def _text(group: _Group, codec: str) -> str:
         [segment for segment in said if segment.name == "NTE" or segment.field(2) not in _DOCUMENT_TYPES]
     )
     documents = [segment for segment in said if segment.name == "OBX" and segment.field(2) in _DOCUMENT_TYPES]
+    if own.lstrip().startswith("{\\rtf"):
+        own = text_of(own.encode(codec, "replace"), "text/rtf")
+    elif _MARKUP.match(own[:200]):
+        own = plain_text(own)
     if len(own) >= ENOUGH or not documents:
         return own
     return "\n\n".join((*filter(None, (own,)), *(_document(segment, codec) for segment in documents)))

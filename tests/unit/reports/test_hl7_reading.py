@@ -206,6 +206,13 @@ def test_rtf_is_read() -> None:
     assert text_of(encapsulated(rtf("左肾癌"), "TEXT^RTF")).strip() == "左肾癌"
 
 
+def test_rtf_and_html_in_lines_of_text_are_read_as_what_they_are() -> None:
+    body = rtf("左肾癌\nGrade 2").decode().replace("\\", r"\E" + "\\")
+    assert text_of(f"OBX|1|FT|D||{body}||||||F").split() == ["左肾癌", "Grade", "2"]
+    lines = [f"OBX|{n}|TX|D||{line}||||||F" for n, line in enumerate(("<html>", "<p>Left</p>", "kidney</html>"), 1)]
+    assert text_of(*lines) == "Left\nkidney"
+
+
 @pytest.mark.parametrize(
     ("segment", "why"),
     [
