@@ -47,7 +47,8 @@ _TOTAL = searcher(
 _GROUP = searcher(
     r"(?:\b(?:isup|who|gleason)?[\s/]{0,2}(?:prognostic )?grade group|\bprognostic (?:grade )?group|"
     r"\bisup grade(?: group)?|\bgg|(?:isup|who/isup|gleason|预后)?\s{0,2}(?:分级分组|预后分组|分级组|分组)|\bisup)"
-    r"(?:\s?\([^()]{1,40}\))?[\s:;=,第为]{0,4}(?:is |of )?(?P<group>[1-5])(?:\s?/\s?5|\s?of\s5|级|组)?(?:[^\d+.%]|$)"
+    r"(?:\s?\([^()]{1,40}\))?[\s:;=,第为]{0,4}(?:is |of )?(?P<group>[1-5])"
+    r"(?:\s?/\s?5|\s?of\s5|级|组)?(?:[^\d+.%]|\.\D|\.?$)"
 )
 _COMPONENTS = dict.fromkeys(("primary", "major", "predominant", "most prevalent", "主要"), "primary")
 _COMPONENTS |= dict.fromkeys(("tertiary", "第三"), "tertiary")

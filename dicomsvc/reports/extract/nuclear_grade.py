@@ -24,7 +24,10 @@ _FILL = (
     r"criteria|is\b|was\b|of\b|as\b|a\b|the\b|tumou?r|overall|predominantly|mostly|high(?:est)?|up to|focally|"
     r"if applicable|who/isup|isup|1\s?-\s?4\b|1 to 4\b|i\s?-\s?iv\b|et al\b|modified|核|分级|级别|为|g(?=\s?[1-4]))"
 )
-_BEHIND = re.compile(rf"{_FILL}{{0,24}}?g?(?P<number>{NUMBER})(?:\s?(?:-|to|and|~)\s?g?(?P<upper>{NUMBER}))?{_OF}")
+_BEHIND = re.compile(
+    rf"{_FILL}{{0,24}}?(?!1\s?(?:-|to)\s?4\b|i\s?-\s?iv\b)g?(?P<number>{NUMBER})"
+    rf"(?:\s?(?:-|to|and|~)\s?g?(?P<upper>{NUMBER}))?{_OF}"
+)
 _AHEAD = re.compile(
     rf"(?:grade[\s:.]{{0,3}}|g)?\b(?P<number>{NUMBER})(?:\s?[-~]\s?(?P<upper>{NUMBER}))?[\s(\[,;]{{0,4}}"
     r"(?:(?:/|of|out of)\s?(?:4|iv|four)\b[\s),;:]{0,4})?"

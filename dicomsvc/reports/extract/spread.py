@@ -35,6 +35,9 @@ _LACKING = re.compile(
 _FACT_ENDS = re.compile(r"[,，;；。\n]|、(?=[未无不侵累突])|[但而]")
 _NOT_SENT = re.compile(r"[\s:.\-]*(?:tissue )?not (?:present|submitted|included|received|available|sampled)")
 _LABEL_END = re.compile(r"\s{0,2}(?:\([^()]{0,40}\)\s{0,2})?[:?=]")
+_ELSEWHERE = re.compile(r"[,;]|\bmargins?\b")
+"""Between a structure and a word that would decide: the word speaks of another thing."""
+_BOUND = re.compile(r"\b(?:confined|limited|margins?|free)\b")
 _BRACKET = re.compile(r"\s?\((?:nephrectomy|gross|microscopic)[^()]{0,20}\)")
 
 
@@ -124,13 +127,17 @@ def _verb(reading: Reading, start: int, end: int, words: _Words) -> Asserted | N
     if found is None:
         return None
     between = reading.text[found.end() : start]
-    if words.other.search(between) or ":" in between or ";" in between:
+    if ":" in between or ";" in between or _BOUND.search(between):
         return None
     if words.denied.search(between):
         return Asserted(Assertion.ABSENT, found.start(), end, "verb")
+    if words.other.search(between):
+        return None
     said = asserted(reading, found.start(), end)
     if said.form != "answer" and _is_label(reading, end):
         return None
+    if _ELSEWHERE.search(reading.text[end : said.end]):
+        return Asserted(Assertion.PRESENT, found.start(), end, "verb")
     return Asserted(said.assertion, min(said.start, found.start()), max(said.end, end), "verb")
 
 
