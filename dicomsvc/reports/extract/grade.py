@@ -40,11 +40,12 @@ _KINDS = {
     "zh": ("differentiation", 0.92),
     "tier": ("two_tier", 0.75),
     "zhtier": ("two_tier", 0.75),
+    "zhafter": ("differentiation", 0.92),
     "zhbare": ("numbered", 0.9),
     "short": ("numbered", 0.9),
 }
 """How each form is read: its system, and how far it is believed."""
-_DEGREE_KEYS = ("d1", "d2", "a1", "a2", "t1", "t2", "z1", "z2")
+_DEGREE_KEYS = ("d1", "d2", "a1", "a2", "t1", "t2", "z1", "z2", "z3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +126,15 @@ def _read(reading: Reading, match: re.Match[str]) -> Grade | None:
     after = text[match.end() : match.end() + 80]
     if match["label"] or match["major"] or match["zhlabel"]:
         return _labelled(match, after)
-    if REFUSED_AFTER.match(after) or (match["tier"] and REFUSED_TIER.match(after)):
+    if REFUSED_AFTER.match(after) or ((match["tier"] or match["zhtier"]) and REFUSED_TIER.match(after)):
         return None
     if match["short"] and not _means_grade(reading, match):
         return None
     if match["zhbare"] and ("liver" in reading.organs or not TUMOUR.search(before[-30:] + match[0][0])):
         return None
     system, sure = _KINDS[next(kind for kind in _KINDS if match[kind])]
-    return Grade(_worst(match), system, match.start(), match.end(), sure)
+    begin = match.start() + (match[0].find(match["n3"]) if match["zhbare"] else 0)
+    return Grade(_worst(match), system, begin, match.end(), sure)
 
 
 def _labelled(match: re.Match[str], after: str) -> Grade | None:
@@ -164,6 +166,6 @@ def _worst(match: re.Match[str]) -> int:
     if groups.get("undifferentiated"):
         return 4
     if tier := groups.get("h1"):
-        return 3 if tier == "高" else 1
+        return {"低": 1, "中": 2, "高": 3}[tier]
     degrees = [DEGREES[word] for key in _DEGREE_KEYS if (word := groups.get(key))]
     return max([*degrees, *(NUMERALS[word] for key in ("n1", "n2", "n3", "n4") if (word := groups.get(key)))])

@@ -13,9 +13,9 @@ def _numbered(words: tuple[str, ...]) -> dict[str, int]:
 NUMERALS = _numbered(("1 i l ⅰ one", "2 ii il li ll 11 ⅱ two", "3 iii ill iil lll 111 ⅲ three", "4 iv lv ⅳ four"))
 DEGREES = _numbered(
     (
-        "well highly low 高",
-        "moderately moderate medium moderatedly moderatly mderately mod intermediate intermediately 中",
-        "poorly poor slightly little high 低",
+        "well highly low 高 良好 较好 好",
+        "moderately moderate medium moderatedly moderatly mderately mod intermediate intermediately 中 中等",
+        "poorly poor slightly little high 低 差 较差 不良",
         "undifferentiated 未",
     )
 )
@@ -30,7 +30,7 @@ _NAMES = (
     r"edmondson|steiner|combined|overall|final|composite|histologic(?:al)?|histopathologic(?:al)?|tumou?r|modified|"
     r"modification|invasive|infiltrating|of|and|the|carcinoma)"
 )
-_ZH_DEGREES = r"[高中低未])(?:度)?(?:分化)?\s?[-~至到/、]?\s?(?P<z2>[中低未])?(?:度)?分化"
+_ZH_DEGREES = r"[高中低未])[度等]?(?:分化)?\s?[-~至到/、]?\s?(?P<z2>[中低未])?[度等]?分化"
 
 GRADES = searcher(
     rf"(?P<differentiation>\b(?P<d1>{_DEGREE})"
@@ -45,10 +45,11 @@ GRADES = searcher(
     r"[\s\-]{1,2}(?:combined |histologic |nottingham )*grade\b)"
     r"|(?P<short>\b(?:nh|h)?g-?(?P<n1>[1-4])(?:\s?[-/~]\s?g?(?P<n2>[1-4]))?\b)"
     rf"|(?P<zh>(?P<z1>{_ZH_DEGREES})"
-    r"|(?P<zhtier>(?P<h1>[高低])级别)"
-    r"|(?P<zhbare>(?:癌|瘤|型|特殊|[,(])\s?(?P<n3>[123ⅰⅱⅲ]|i{1,3})(?:\s?[-~至、]\s?(?P<n4>[123ⅰⅱⅲ]|i{1,3}))?\s?级)"
+    r"|(?P<zhtier>(?P<h1>[高中低])级别)"
+    r"|(?P<zhafter>分化(?:程度)?[:为]?\s?(?P<z3>良好|较好|好|中等|不良|较差|差))"
+    r"|(?P<zhbare>(?:癌|瘤|型|特殊|组织学|who|[,(:])\s?(?P<n3>[123ⅰⅱⅲ]|i{1,3})(?:\s?[-~至、]\s?(?P<n4>[123ⅰⅱⅲ]|i{1,3}))?\s?级)"
     r"|(?P<zhlabel>(?:组织学|病理|iaslc|肿瘤|nottingham|诺丁汉|sbr|edmondson|steiner|综合)"
-    r"[^。;；:\n]{0,14}?(?:分级|级别|评级)|分级(?:[:为]))"
+    r"[^。;；:\n]{0,14}?(?:分级|级别|评级)|分级(?:[:为])|edmondson[\s-]{0,2}steiner)"
 )
 """Every form in which a text may name a grade; the group that matched says which."""
 _FILL = (
@@ -66,7 +67,7 @@ VALUE = re.compile(
     rf"|(?:nh)?g?[\s\-]?(?P<n1>{_NUMBER})(?!,\s?[2-4]|\s?-\s?(?:3|4|iii|iv)\)?\s?:)"
     rf"(?:\s?(?:-|to|and|~|至)\s?g?(?P<n2>{_NUMBER}))?"
     rf"(?![a-z0-9%+*]|\.\d|\s?[cm]m\b|\s?x\s|\s?\+|\s?hpf){_OF}(?:\s?级)?"
-    rf"|(?P<z1>{_ZH_DEGREES}|(?P<h1>[高低])级别)"
+    rf"|(?P<z1>{_ZH_DEGREES}|(?P<h1>[高中低])级别)"
 )
 """What may stand behind a grade's name: fillers, then the grade."""
 REFUSED = re.compile(
@@ -87,7 +88,7 @@ REFUSED_AFTER = re.compile(
 )
 """What makes a grade that of a lesion which is no invasive tumour."""
 REFUSED_TIER = re.compile(
-    r"[\s,\-(]{0,3}(?:hepatitis|urothelial atypia|\w{0,12}\s?atypia|nuclei|nuclear|mitotic|cytolog)"
+    r"[\s,\-(]{0,3}(?:hepatitis|urothelial atypia|\w{0,12}\s?atypia|nuclei|nuclear|mitotic|cytolog|核)"
 )
 ELSEWHERE = re.compile(
     r"(?:histor(?:y|ies) of|h/o|previous(?:ly)?|prior|outside|biopsy (?:showed|proven)|negative for|no evidence of|"

@@ -30,7 +30,7 @@ _NOT_MEANT = re.compile(
     r"既往|病史)[^.;:。；]{0,22}$|(?:排除|未见|无)[^.;:,。；，]{0,22}$|"
     r"(?:features|differentiation|components?|areas?|pattern|growth|portions?) (?:suggestive |typical |consistent )?"
     r"(?:of|with)(?: an?)? $|with (?:focal|some|minor|partial|areas of|foci of)(?: areas of)? $|part(?:ially|ly|im) $|"
-    r"(?<!and )in[\s-]?situ $|benign $|"
+    r"(?<!and )in[\s-]?situ $|benign $|原位$|"
     r"(?:favou?r|versus|vs\.?|\bor|cannot exclude|differential(?: diagnosis)?(?: includes)?) $"
 )
 _COMPONENT = re.compile(

@@ -22,6 +22,8 @@ NEAR = 45
 """How many characters behind its label an answer may begin."""
 LEAST = 0.5
 """Terms without a label are not believed in sections of less weight."""
+FLOOR = 0.3
+"""Nor those with one in sections of less weight than this, as the clinical history."""
 MOST = 8
 """Mentions of one option that are looked at."""
 _DEGREE = r"(?:well|moderate(?:ly)?|poorly)(?:\s?(?:to|/)\s?(?:moderately|poorly))?"
@@ -93,7 +95,7 @@ def find_term(reading: Reading, field: Field) -> Iterator[FieldValue]:
     seen: dict[str, int] = {}
     for term in find_terms(reading, field):
         weight = reading.weight_at(term.start)
-        if not weight or (not term.labelled and (weight < least or only_labelled)):
+        if weight < FLOOR or (not term.labelled and (weight < least or only_labelled)):
             continue
         seen[term.option.value] = seen.get(term.option.value, 0) + 1
         if seen[term.option.value] > MOST:
