@@ -2,7 +2,7 @@
 
 Starts a service of its own with an empty store in ``demo/``, brings one slide in as a vendor file and a second one with
 C-STORE, asks for both over DICOMweb with the clients that others use, has models on Triton find tissue and nuclei on
-one, clicks nuclei, and writes pictures.
+one, clicks nuclei, reads the pathology reports of both, in English and Chinese, and writes pictures.
 """
 
 import json
@@ -19,12 +19,24 @@ import numpy as np
 from dicomweb_client import DICOMwebClient
 from PIL import Image
 from rich.console import Console
+from rich.markup import escape
 from wsidicom import WsiDicom, WsiDicomWebClient
 
 REPOSITORY = Path(__file__).parents[1]
 SLIDE = REPOSITORY / "tests" / "data" / "CMU-1-Small-Region.svs"
 FOLDER = REPOSITORY / "demo"
 DICOMSVC = (sys.executable, "-m", "dicomsvc")
+REPORTS = {
+    "A-2026-1": """SURGICAL PATHOLOGY REPORT. CLINICAL HISTORY: Left renal mass; carcinoma of the breast in 2009.
+FINAL DIAGNOSIS:
+A. KIDNEY, LEFT, RADICAL NEPHRECTOMY: Clear cell renal cell carcinoma, WHO/ISUP grade 3, 6.2 x 5.0 x 4.8 cm.
+- Tumor extends into perinephric fat; renal sinus fat is not involved.
+- No lymphovascular invasion. Resection margins are free of tumor.
+B. LYMPH NODES, HILAR: Four lymph nodes, negative for tumor (0/4). AJCC 8th edition: pT3a.""",
+    "A-2026-2": """（左肾）透明细胞型肾细胞癌，WHO/ISUP 2级，大小4.5×3.2×3.0cm，侵及肾周脂肪，
+脉管内见癌栓，切缘阴性，淋巴结0/5。""",
+}
+"""Made up, as the slides' patients are."""
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -110,6 +122,29 @@ def show_clicks(client: DICOMwebClient, url: str, study_uid: str) -> None:
         console.print(f"  {click['point']}: {area or click['reason']}")
 
 
+def show_reports(url: str, client: DICOMwebClient) -> None:
+    """Bring the reports in, print what they say and where they say so; store one in its study as DICOM SR."""
+    with httpx.Client(base_url=url, timeout=60) as person:
+        for accession_number, text in REPORTS.items():
+            sent = person.post(
+                "/api/reports",
+                params={"accession_number": accession_number},
+                content=text.encode(),
+                headers={"Content-Type": "text/plain; charset=utf-8"},
+            ).raise_for_status()
+            report = person.get(sent.json()["url"]).raise_for_status().json()
+            console.print(f"\n  {accession_number}: study {report['study_instance_uid']}", markup=False)
+            for value in report["values"]:
+                [place, *_] = value["evidence"]
+                said = escape(text[place["start"] : place["end"]])
+                console.print(f"  {value['field']:25}{value['value']!s:33}{value['status']:9}[dim]{said}[/]")
+            stored = person.post(f"{sent.json()['url']}/sr").raise_for_status().json()
+        series = client.search_for_series(report["study_instance_uid"], search_filters={"Modality": "SR"})
+    if not series:
+        sys.exit("the report is not in its study")
+    console.print(f"\n  stored in the study as DICOM SR: {stored['sop_instance_uid']}")
+
+
 def main() -> None:
     started = time.monotonic()
     # pydicom remarks on each bulk data element that metadata only points to, as it should.
@@ -149,6 +184,9 @@ def main() -> None:
 
         step("A person clicks two nuclei, and glass")
         show_clicks(client, url, first["0020000D"]["Value"][0])
+
+        step("Their pathology reports come in as free text and become fields")
+        show_reports(url, client)
 
         step("Every stored file still has the bytes it came with")
         console.print(f"  {run('verify', '--data', str(FOLDER / 'data'))['checked']} files verified")
