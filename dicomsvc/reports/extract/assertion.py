@@ -103,9 +103,8 @@ def _answered(text: str, start: int, end: int, words: _Words) -> Asserted | None
         if found := words.label[assertion].match(text, mark.end()):
             return Asserted(assertion, start, found.end(), "answer")
     # A label whose answer is no word that we know, or is missing, says nothing by itself.
-    return (
-        Asserted(None, start, mark.end(), "answer") if _OTHER_LABEL.match(text[mark.end() : mark.end() + 60]) else None
-    )
+    unanswered = _OTHER_LABEL.match(text[mark.end() : mark.end() + 60])
+    return Asserted(None, start, mark.end(), "answer") if unanswered else None
 
 
 def _reach(text: str, start: int, left: int, words: _Words) -> int:

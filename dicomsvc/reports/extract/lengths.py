@@ -9,14 +9,14 @@ UNIT = r"(?:cm|mm|centimet(?:er|re)s?|millimet(?:er|re)s?|厘米|毫米|公分)"
 _LESS = r"(?P<bound><|>|≤|≥|less than|greater than|more than|at least|<=|>=)?"
 _LENGTH = rf"{_LESS}\s?(?P<number>{NUMBER})[\s.\-]{{0,3}}(?P<unit>{UNIT})(?![a-z])"
 _BEFORE = re.compile(
-    rf"{_LENGTH}[\s.,]*(?:\([^()]{{0,40}}\)[\s.]*)?(?:(?:away|distant|in distance|proximal|distal|superficial|deep|anterior|"
-    r"posterior|medial|lateral|superior|inferior)[\s.]*)?(?:from|of|to)[\s.]+"
+    rf"{_LENGTH}[\s.,]*(?:\([^()]{{0,40}}\)[\s.]*)?(?:(?:away|distant|in distance|proximal|distal|superficial|"
+    r"deep|anterior|posterior|medial|lateral|superior|inferior)[\s.]*)?(?:from|of|to)[\s.]+"
     r"(?!\s*[\d])[a-z\s.,/()\-]{0,45}$"
 )
 _BEHIND = re.compile(
-    r"^[\s:,(.\-=/]*(?:(?:is|are|was|were|by|to|tumou?r|invasive|carcinoma|component|distance|of|from|the|clear|negative|"
-    r"uninvolved|free|not involved|for|closest|nearest|clearance|located|approximately|about|at|only|with|margin|lesion|"
-    r"minimum|microscopically|grossly|within|widely|it|距|肿瘤|离|约|最近|处|癌|组织|灶)[\s:,(.\-=/]*){0,9}"
+    r"^[\s:,(.\-=/]*(?:(?:is|are|was|were|by|to|tumou?r|invasive|carcinoma|component|distance|of|from|the|clear|"
+    r"negative|uninvolved|free|not involved|for|closest|nearest|clearance|located|approximately|about|at|only|with|"
+    r"margin|lesion|minimum|microscopically|grossly|within|widely|it|距|肿瘤|离|约|最近|处|癌|组织|灶)[\s:,(.\-=/]*){0,9}"
     rf"{_LENGTH}(?!\s?[x*])"
 )
 

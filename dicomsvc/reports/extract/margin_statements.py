@@ -53,7 +53,13 @@ def statements(reading: Reading) -> tuple[Statement, ...]:
     for match in islice(words.noun.finditer(reading.text), MOST):
         if reading.weight_at(match.start()) and (not found or match.start() >= found[-1].end or not found[-1].all):
             found.extend(_of_mention(reading, match.start(), match.end(), words))
-    return tuple(found)
+    for state, pattern in words.whole.items():
+        for match in islice(pattern.finditer(reading.text), MOST):
+            if reading.weight_at(match.start()) and not words.idle.search(
+                reading.text[max(0, match.start() - 40) : match.start()]
+            ):
+                found.append(Statement(match.start(), match.end(), state))
+    return tuple(sorted(found, key=lambda statement: statement.start))
 
 
 def _of_mention(reading: Reading, start: int, end: int, words: MarginWords) -> Iterator[Statement]:
@@ -132,7 +138,7 @@ def _said(head: str, tail: str, words: MarginWords) -> tuple[Assertion | None, i
     decided = words.decides.search(tail)
     if decided is None or decided.lastgroup == "none":
         return None, 0, decided.end() if decided else 0, None
-    state_behind = Assertion(decided.lastgroup)
+    state_behind = Assertion(str(decided.lastgroup))
     rest = tail[decided.start() : decided.end() + 45].split(",")[0].split(".")[0]
     lesion = _lesion(rest, words)
     if lesion == "harmless":

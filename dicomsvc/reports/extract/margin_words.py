@@ -14,9 +14,10 @@ from dicomsvc.reports.values import Assertion
 
 @dataclass(frozen=True, slots=True)
 class MarginWords:
-    """What each pattern is for stands in the table; all but ``noun`` are for the few words around a mention."""
+    """What each pattern is for stands in the table; all but ``noun`` and ``whole`` are for short stretches."""
 
     noun: re.Pattern[str]
+    whole: Mapping[Assertion, re.Pattern[str]]
     decides: re.Pattern[str]
     question: re.Pattern[str]
     before: Mapping[Assertion, re.Pattern[str]]
@@ -55,6 +56,10 @@ def margin_words(language: str) -> MarginWords:
     plain = ("denies", "subject", "distance", "invasive", "in_situ", "harmless", "idle", "own_label", "unfinished")
     return MarginWords(
         noun=compiled(wording for code in codes for wording in table["noun"][code]),
+        whole={
+            state: compiled(wording for code in codes for wording in table["whole"][state][code])
+            for state in (Assertion.ABSENT, Assertion.PRESENT)
+        },
         decides=re.compile(decides),
         question=re.compile(words(table["question"])),
         before={state: re.compile(words(table["before"][state])) for state in (Assertion.ABSENT, Assertion.PRESENT)},

@@ -83,7 +83,7 @@ def _each(reading: Reading, field: Field, said: Sequence[Statement]) -> Iterator
 
 
 def _margin(reading: Reading, field: Field, part: str | None, name: str, said: list[Statement]) -> FieldValue:
-    """Return one margin's value: its state from the weightiest place, its distance from the weightiest that tells one."""
+    """Return one margin's value: its state and its distance from the weightiest places that tell them."""
     weighed = sorted(
         said, key=lambda statement: (-_weight(reading, statement), statement.state is not Assertion.PRESENT)
     )

@@ -31,6 +31,7 @@ _DETERMINER = re.compile(
     r"(?:\b(?:an?|one|the|single|this|is|another|reveals?|shows?|showing|and|with|of|for|contains?)\b|[(,:.\-])[\s.]*$"
 )
 
+_PLACE = re.compile(r"\b(?:in|of|within|at|involving)\b")
 _SPECIMEN = re.compile(r"weigh\w*|specimen|grams|标本")
 """What a bare "Size:" behind it is of."""
 
@@ -110,7 +111,7 @@ def _confidence(left: str, right: str, words: Mapping[str, re.Pattern[str]]) -> 
 
 
 def _labelled(label: str, before: str, words: Mapping[str, re.Pattern[str]]) -> float:
-    """Return how surely an answer is the tumour's size: by the label's words, else by whom the sentence before names."""
+    """Return how surely an answer is the tumour's size: by its words, else by whom the sentence names."""
     about = label.rstrip(" :=-.,(")
     if words["not_primary"].search(about) or (words["other"].search(about) and not words["tumour"].search(about)):
         return 0.0

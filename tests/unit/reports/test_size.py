@@ -60,10 +60,7 @@ def test_the_diagnosis_outweighs_the_gross_description():
 
 
 def test_the_dimensions_are_those_of_the_size():
-    text = (
-        HEAD
-        + "Tumor size: 3.5 cm. GROSS DESCRIPTION: The mass measures 3.5 x 2.5 x 2.2 cm. A nodule measures 9 x 8 mm."
-    )
+    text = HEAD + "Tumor size: 3.5 cm. GROSS DESCRIPTION: The mass measures 3.5 x 2.5 x 2.2 cm. A nodule is 9 x 8 mm."
     assert found(text, "tumor_dimensions") == "3.5 x 2.5 x 2.2 cm"
 
 
