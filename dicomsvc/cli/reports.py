@@ -4,11 +4,18 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dicomsvc.cli.output import JsonFlag
+from dicomsvc.errors import DicomsvcError
+
+if TYPE_CHECKING:
+    from dicomsvc.reports.values import StructuredReport
+
+_WRAPPED = (".pdf", ".rtf", ".html", ".htm", ".hl7", ".json", ".dcm")
+_SUFFIXES = (".txt", ".jsonl", *_WRAPPED)
 
 reports = typer.Typer(help="Pathology reports: free text into fields.", no_args_is_help=True)
 
@@ -16,7 +23,11 @@ reports = typer.Typer(help="Pathology reports: free text into fields.", no_args_
 @reports.command()
 def extract(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Reports: .txt, .jsonl with id and text, a folder, or -.")
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="Reports: .txt, .pdf, .rtf, .html, .hl7, .json (FHIR), .dcm, .jsonl with id and text, a folder, or -.",
+        ),
     ],
     as_json: JsonFlag = False,
 ) -> None:
@@ -25,21 +36,43 @@ def extract(
     from dicomsvc.reports.pipeline import structure
 
     for identifier, text in _texts(files):
-        line = {"id": identifier, **as_document(structure(text))}
+        report = _unread(text) if isinstance(text, DicomsvcError) else structure(text)
+        line = {"id": identifier, **as_document(report)}
         sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def _texts(files: list[Path]) -> Iterator[tuple[Any, str]]:
+def _unread(why: DicomsvcError) -> "StructuredReport":
+    """Return the answer for a document that no text could be read from, as for a text that is no report."""
+    from dicomsvc.reports.values import Quality, StructuredReport
+
+    return StructuredReport("", Quality(0.0, "und", False, why.message))
+
+
+def _texts(files: list[Path]) -> Iterator[tuple[Any, str | DicomsvcError]]:
     for file in files:
         if str(file) == "-":
             yield from _lines(sys.stdin.buffer)
         elif file.is_dir():
-            yield from _texts(sorted(entry for entry in file.rglob("*") if entry.suffix in (".txt", ".jsonl")))
-        elif file.suffix == ".jsonl":
+            yield from _texts(sorted(entry for entry in file.rglob("*") if entry.suffix.lower() in _SUFFIXES))
+        elif file.suffix.lower() == ".jsonl":
             with file.open("rb") as lines:
                 yield from _lines(lines)
+        elif file.suffix.lower() in _WRAPPED:
+            yield from _wrapped(file)
         else:
             yield file.stem, file.read_text(encoding="utf-8", errors="replace")
+
+
+def _wrapped(file: Path) -> Iterator[tuple[Any, str | DicomsvcError]]:
+    from dicomsvc.reports.files import reports_in_file
+
+    try:
+        found = reports_in_file(file)
+    except DicomsvcError as error:
+        yield file.stem, error
+        return
+    for report in found:
+        yield report.report_id, report.text
 
 
 def _lines(stream: Any) -> Iterator[tuple[Any, str]]:
