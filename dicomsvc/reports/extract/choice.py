@@ -4,6 +4,7 @@ Where the field has wordings itself (a checklist's label), an option near behind
 in the table, options count nowhere else. With ``plain = true`` they are codes that nothing denies ("not seen (M0)").
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 
 from dicomsvc.reports.extract.assertion import asserted
@@ -26,7 +27,8 @@ def find_choice(reading: Reading, field: Field) -> Iterator[FieldValue]:
         for match in compiled(option.wording.get(reading.language, ())).finditer(reading.text):
             if not reading.weight_at(match.start()):
                 continue
-            labelled = any(0 <= match.start() - label <= NEAR for label in labels)
+            nearest = bisect_right(labels, match.start()) - 1
+            labelled = nearest >= 0 and match.start() - labels[nearest] <= NEAR
             if only_labelled and not labelled:
                 continue
             if plain or asserted(reading, match.start(), match.end()).assertion is not Assertion.ABSENT:

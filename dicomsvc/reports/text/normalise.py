@@ -6,6 +6,7 @@ from functools import cache
 _SAME = str.maketrans(
     {
         **dict.fromkeys(map(chr, (*range(32), *range(127, 160))), " "),
+        **dict.fromkeys(map(chr, range(0xD800, 0xE000)), " "),
         **dict.fromkeys("\u00a0\u2002\u2003\u2009\u200b\u3000\ufeff\u2028\u2029", " "),
         **dict.fromkeys("‐‑‒–—―−﹣－", "-"),
         **dict.fromkeys("‘’‛′`´", "'"),

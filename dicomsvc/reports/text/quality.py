@@ -15,7 +15,7 @@ from typing import Any
 
 from dicomsvc.reports.values import Quality
 
-LONGEST = 200_000
+LONGEST = 100_000
 """Characters; a longer text is no report."""
 FEWEST = 8
 """Letters, a Chinese character for three; fewer tell nothing."""
@@ -98,11 +98,16 @@ def _foreign(language: str) -> Quality:
 
 
 def _chinese(sample: str) -> Quality:
-    characters = _HAN.findall(sample)
-    score = round(sum(map(_common, characters)) / len(characters), 3)
+    score = round(common_share(sample), 3)
     if score < COMMON:
         return Quality(score, "zh", False, "unreadable: characters that Chinese hardly has, as after a wrong charset")
     return Quality(score, "zh", True)
+
+
+def common_share(text: str) -> float:
+    """Return the share of the Chinese characters in ``text`` that are in common use."""
+    characters = _HAN.findall(text)
+    return sum(map(_common, characters)) / len(characters) if characters else 0.0
 
 
 @lru_cache(maxsize=1 << 15)

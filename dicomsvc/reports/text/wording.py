@@ -14,8 +14,12 @@ from typing import cast
 
 import re2
 
+from dicomsvc.reports.text.linear import LinearPattern
+
 GAP = r"[\s\-./]{0,3}"
 """What may stand between two words of a wording."""
+_GROUP = re.compile(r"(?<![\\\[])\((?!\?)")
+"""A group that captures: RE2 is several times as fast where none does."""
 _HAN = re.compile(r"[\u3400-\u9fff]")
 
 
@@ -34,7 +38,7 @@ def searcher(expression: str) -> re.Pattern[str]:
     options.log_errors = False
     options.max_mem = 64 << 20
     try:
-        return cast("re.Pattern[str]", re2.compile(expression, options))
+        return cast("re.Pattern[str]", LinearPattern(expression, options))
     except re2.error as error:
         raise ValueError(f"not an expression of RE2: {error}") from error
 
@@ -50,8 +54,9 @@ def alternatives(wordings: Iterable[str]) -> str:
 
 
 def _bounded(wording: str) -> str:
-    body = wording.replace(" ", GAP)
+    body = _GROUP.sub("(?:", wording.replace(" ", GAP))
     if _HAN.search(wording):
         return f"(?:{body})"
     first = r"\b" if wording[0].isalnum() or wording[0] in "([" else ""
-    return rf"{first}(?:{body})(?:\b|$)" if wording[-1].isalnum() or wording[-1] in ")]?" else f"{first}(?:{body})"
+    ends_in_word = wording[-1].isalnum() or (wording[-1] in ")]?" and not wording.endswith(("\\)", "\\]", "\\?")))
+    return rf"{first}(?:{body})(?:\b|$)" if ends_in_word else f"{first}(?:{body})"
