@@ -36,10 +36,10 @@ _OF_INTENSITY = re.compile(
     r"|(?P<zh>强|中等|中|弱)(?=阳|\+|\)|，|,|表达|着色)"
 )
 _OF_TPS = re.compile(
-    r"\b(?:tps|tumou?r proportion score)(?:\s?\(tps\))?\s?(?:of|is|[:=])?\s?(?P<sign>[<>≥≤]?)\s?(?P<value>\d{1,3})"
+    r"\b(?:tps|tumou?r proportion score)(?:\s?\(tps\))?\)?\s?(?:of|is|[:=约为])?\s?约?\s?(?P<sign>[<>≥≤]?)\s?(?P<value>\d{1,3})"
 )
 _OF_CPS = re.compile(
-    r"\b(?:cps|combined positive score)(?:\s?\(cps\))?\s?(?:of|is|[:=])?\s?(?P<sign>[<>≥≤]?)\s?"
+    r"\b(?:cps|combined positive score)(?:\s?\(cps\))?\)?\s?(?:of|is|[:=约为])?\s?约?\s?(?P<sign>[<>≥≤]?)\s?"
     r"(?P<value>\d{1,3})(?!\s?%)"
 )
 _ZH_INTENSITY = {"强": "strong", "中等": "moderate", "中": "moderate", "弱": "weak"}
