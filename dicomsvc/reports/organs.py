@@ -7,13 +7,13 @@ skin over a breast, the prostate with a bladder) and adds what they name too sel
 
 import tomllib
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from re import Pattern
 
 from dicomsvc.reports.organ_model import organ_model
 from dicomsvc.reports.reading import Reading
-from dicomsvc.reports.text.wording import compiled
+from dicomsvc.reports.text.wording import alternatives, searcher
 
 SHARE = 0.45
 """An organ belongs to the report when it is named at least this often as the one named most."""
@@ -29,8 +29,18 @@ def _document() -> Mapping[str, Mapping[str, list[str]]]:
 
 
 @cache
-def _patterns(language: str) -> dict[str, Pattern[str]]:
-    return {organ: compiled(tuple(words[language])) for organ, words in _document().items()}
+def _words(language: str) -> Pattern[str]:
+    return searcher("|".join(alternatives(words[language]) for words in _document().values()))
+
+
+@cache
+def _organs(language: str) -> Mapping[str, Pattern[str]]:
+    return {organ: searcher(f"^(?:{alternatives(words[language])})") for organ, words in _document().items()}
+
+
+@lru_cache(maxsize=4096)
+def _organ_of(mention: str, language: str) -> str:
+    return next(organ for organ, pattern in _organs(language).items() if pattern.match(mention))
 
 
 @cache
@@ -47,10 +57,10 @@ def find_organs(reading: Reading) -> tuple[str, ...]:
 
 def rank(reading: Reading) -> Mapping[str, float]:
     """Return how often the report names each organ, each mention weighed by its section."""
-    return {
-        organ: sum(reading.weight_at(match.start()) ** 2 for match in pattern.finditer(reading.text))
-        for organ, pattern in _patterns(reading.language).items()
-    }
+    named = dict.fromkeys(_document(), 0.0)
+    for match in _words(reading.language).finditer(reading.text):
+        named[_organ_of(match.group(), reading.language)] += reading.weight_at(match.start()) ** 2
+    return named
 
 
 def settle(named: Mapping[str, float], shares: Mapping[str, float] | None) -> tuple[str, ...]:
