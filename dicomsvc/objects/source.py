@@ -100,7 +100,7 @@ def _source_slide(datasets: Sequence[Dataset]) -> SourceSlide:
         container_identifier=next(iter(named), str(base.SeriesInstanceUID)),
         image_orientation=orientation,
         levels=levels,
-        dataset=_without_frames(base),
+        dataset=unicode_header(base),
     )
 
 
@@ -164,7 +164,7 @@ def _origin(ds: Dataset) -> tuple[float, float] | None:
     return float(x), float(y)
 
 
-def _without_frames(ds: Dataset) -> Dataset:
+def unicode_header(ds: Dataset) -> Dataset:
     """Return a copy in Unicode, without per-frame functional groups and pixels."""
     kept = Dataset()
     for element in ds:

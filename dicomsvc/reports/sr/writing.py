@@ -7,11 +7,11 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import EnhancedSRStorage
 
-from dicomsvc.errors import Conflict
+from dicomsvc.errors import Conflict, InvalidInstance
 from dicomsvc.objects.codes import coding_scheme_items
 from dicomsvc.objects.provenance import Algorithm, Equipment, Identity, Provenance
 from dicomsvc.objects.report import ResultReference, document_modules, evidence_item
-from dicomsvc.objects.source import SourceSlide
+from dicomsvc.objects.source import SourceSlide, unicode_header
 from dicomsvc.reports.case import ReportCase, SignOff
 from dicomsvc.reports.intake.received import ReportStatus
 from dicomsvc.reports.sr.tree import report_tree
@@ -42,6 +42,8 @@ def report_sr(
     ------
     Conflict
         When the report was cancelled.
+    InvalidInstance
+        When the study's instance has values that cannot be read.
     """
     if case.status is ReportStatus.CANCELLED:
         raise Conflict("a cancelled report is not written as a DICOM object")
@@ -68,7 +70,20 @@ def report_sr(
 
 
 def _study(study: Dataset) -> SourceSlide:
-    """Return the study as the common modules want it; a document has no frame of reference and no pixels."""
+    """Return the study as the common modules want it; a document has no frame of reference and no pixels.
+
+    Raises
+    ------
+    InvalidInstance
+        When the instance has values that cannot be read.
+    """
+    try:
+        return _described(study)
+    except Exception as error:  # noqa: BLE001 - border: values of somebody else's data set
+        raise InvalidInstance(f"an instance of the study cannot be read ({type(error).__name__})") from None
+
+
+def _described(study: Dataset) -> SourceSlide:
     return SourceSlide(
         study_instance_uid=str(study.StudyInstanceUID),
         series_instance_uid=str(study.SeriesInstanceUID),
@@ -76,7 +91,7 @@ def _study(study: Dataset) -> SourceSlide:
         container_identifier="",
         image_orientation=(0, -1, 0, -1, 0, 0),
         levels=(),
-        dataset=study,
+        dataset=unicode_header(study),
     )
 
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 import highdicom as hd
 import pytest
 from highdicom import sr
-from pydicom import dcmread
-from pydicom.dataset import Dataset
+from pydicom import dcmread, dcmwrite
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
-from pydicom.uid import EncapsulatedPDFStorage, EnhancedSRStorage, generate_uid
+from pydicom.uid import EncapsulatedPDFStorage, EnhancedSRStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.valuerep import PersonName
 
 from dicomsvc.errors import BadRequest, Conflict, InvalidInstance, UnsupportedInstance
 from dicomsvc.objects.codes import code_of
@@ -18,6 +19,7 @@ from dicomsvc.objects.report import ResultReference, report_file
 from dicomsvc.reports.case import ReportCase
 from dicomsvc.reports.intake.received import ReportStatus, Source
 from dicomsvc.reports.sr import read_report_object, report_sr
+from dicomsvc.reports.sr.concepts import name_of
 from dicomsvc.reports.values import Quality, StructuredReport
 from tests.unit.objects.report_case import report as measurement_report
 from tests.unit.objects.result_slide import EQUIPMENT, PATIENT_NAME, identity, slide
@@ -51,6 +53,23 @@ def test_document_belongs_to_the_study_and_is_unicode() -> None:
     assert isinstance(hd.sr.srread(io.BytesIO(report_file(ds))), hd.sr.EnhancedSR)
 
 
+def test_study_in_another_character_set_is_named_in_unicode() -> None:
+    study = slide().dataset
+    study.SpecificCharacterSet = "GB18030"
+    study.StudyDescription = "肾病理"
+    study.file_meta = FileMetaDataset()
+    study.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    chinese = io.BytesIO()
+    study.PatientName = PersonName("Wang^XiaoDong=王^小东", ["gb18030"])
+    dcmwrite(chinese, study, enforce_file_format=True)
+    assert "王^小东".encode("gb18030") in chinese.getvalue()
+    read = dcmread(io.BytesIO(chinese.getvalue()))
+    content = report_file(report_sr(REPORT, CASE, read, identity("report"), EQUIPMENT))
+    ds = dcmread(io.BytesIO(content))
+    assert (str(ds.PatientName), ds.StudyDescription) == ("Wang^XiaoDong=王^小东", "肾病理")
+    assert "王^小东".encode() in content and "王^小东".encode("gb18030") not in content
+
+
 def test_all_of_the_text_is_there_section_by_section() -> None:
     ds = written()
     said = [
@@ -65,7 +84,8 @@ def test_all_of_the_text_is_there_section_by_section() -> None:
 
 def test_fields_are_coded_numeric_or_text() -> None:
     ds = written()
-    absent, size = field(ds, "Lymphovascular invasion"), field(ds, "made up size")
+    absent = field(ds, name_of("lymphovascular_invasion", "en").meaning)
+    size = field(ds, "made up size")
     assert code_of(absent.ConceptCodeSequence) == Code("272519000", "SCT", "Absent")
     (measured,) = size.MeasuredValueSequence
     assert (measured.NumericValue, measured.MeasurementUnitsCodeSequence[0].CodeValue) == (4.5, "cm")
