@@ -184,6 +184,7 @@ def _listed(reading: Reading, place: int, words: MarginWords) -> Iterator[Statem
         distance = length_behind(body)
         if state is None and distance is None:
             return
-        finish = item.start("body") + (right or len(body.rstrip()))
+        measured = body.find(distance.raw) + len(distance.raw) if distance else 0
+        finish = item.start("body") + max(right, measured)
         yield Statement(place + item.start("names"), place + finish, state, names, distance, lesion=lesion)
         place += item.start("body") + len(body)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from dicomsvc.reports.extract.margin_statements import Statement, statements
 from dicomsvc.reports.reading import Reading
+from dicomsvc.reports.resolve import CLOSE
 from dicomsvc.reports.schema import Field
 from dicomsvc.reports.values import Assertion, FieldValue, Status
 
@@ -18,7 +19,6 @@ CLEAR_BY_DISTANCE = "margin_clear_by_distance/1"
 READ, MICROSCOPIC = 0.3, 0.65
 """From which section's weight on "free" counts, and "involved" or a distance: below, it is the naked eye's or a frozen
 section's word."""
-CLOSE = 0.12
 
 
 def find_margins(reading: Reading, field: Field) -> Iterator[FieldValue]:

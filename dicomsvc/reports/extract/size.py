@@ -14,6 +14,7 @@ from itertools import islice
 
 from dicomsvc.reports.extract.lengths import NUMBER, UNIT, millimetres
 from dicomsvc.reports.reading import Reading
+from dicomsvc.reports.resolve import CLOSE
 from dicomsvc.reports.schema import Field
 from dicomsvc.reports.text.wording import searcher
 from dicomsvc.reports.values import FieldValue
@@ -56,12 +57,8 @@ def _words(language: str) -> Mapping[str, re.Pattern[str]]:
 
 def find_size(reading: Reading, field: Field) -> Iterator[FieldValue]:
     """Yield each size of the tumour; with ``dimensions = true`` those with several numbers, as text."""
-    found = reading.once(sizes)
     as_text = bool(field.settings.get("dimensions"))
-    largest = _believed(reading, found) if as_text else None
-    for size in found:
-        if as_text and (size.dimensions < 2 or size.mm != largest):
-            continue
+    for size in _with_dimensions(reading) if as_text else reading.once(sizes):
         evidence = reading.evidence(size.start, size.end)
         raw = reading.raw(evidence)
         yield FieldValue(
@@ -76,10 +73,14 @@ def find_size(reading: Reading, field: Field) -> Iterator[FieldValue]:
         )
 
 
-def _believed(reading: Reading, found: tuple[Size, ...]) -> float | None:
-    weights = [reading.weight_at(size.start) * size.confidence for size in found]
-    near = [size.mm for size, weight in zip(found, weights, strict=True) if max(weights) - weight < 0.12]
-    return max(near, default=None)
+def _with_dimensions(reading: Reading) -> list[Size]:
+    """Return, from the weightiest place, the size with several numbers whose largest is the tumour's."""
+    found = reading.once(sizes)
+    weights = {size: reading.weight_at(size.start) * size.confidence for size in found}
+    top = max(weights.values(), default=0.0)
+    largest = max((size.mm for size in found if top - weights[size] < CLOSE), default=0.0)
+    fitting = [size for size in found if size.dimensions > 1 and size.mm == largest]
+    return sorted(fitting, key=lambda size: -weights[size])[:1]
 
 
 def sizes(reading: Reading) -> tuple[Size, ...]:

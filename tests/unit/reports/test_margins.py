@@ -144,5 +144,12 @@ def test_evidence_holds_what_decides():
         assert [text[place.start : place.end] for place in value.evidence] == ["The proximal margin is free"]
 
 
+def test_the_evidence_of_a_distance_holds_it():
+    text = HEAD + "Tumor is 2.5 mm from the superior margin. Margins: Distal: 12 mm."
+    for value in values(text, "margin"):
+        (place,) = value.evidence
+        assert f"{value.qualifiers['distance_mm']:g} mm" in text[place.start : place.end]
+
+
 def test_names_that_contain_one_another_take_no_time():
     assert structure(HEAD + "内侧" * 20_000 + " soft tissue" * 5_000 + " margin").quality.language
