@@ -157,10 +157,12 @@ def _study(message: Message) -> str | None:
 
 
 def _observed(message: Message, group: _Group) -> datetime | None:
+    """Return when the report was issued; the zone of MSH-7 is that of all times that name none (2.15.9.7)."""
+    sent = moment(message.header.component(7))
     for order in group.orders:
         if order.name == "OBR" and (found := moment(order.component(22))) is not None:
-            return found
-    return moment(message.header.component(7))
+            return found.replace(tzinfo=sent.tzinfo) if sent is not None and found.tzinfo is None else found
+    return sent
 
 
 def _status(group: _Group) -> ReportStatus:

@@ -61,6 +61,14 @@ def test_accession_number_of_the_specimen_goes_before_the_filler_order_number(se
     assert only(oru(order(), "OBX|1|TX|D||Benign.||||||F", segment)).accession_number == accession
 
 
+def test_zone_of_the_message_holds_for_times_without_one() -> None:
+    content = oru(order().replace("20260101120000+0800", "20260101120000"), "OBX|1|TX|D||Benign.||||||F")
+    observed = only(content).observed
+    assert observed is not None and observed.isoformat() == "2026-01-01T12:00:00+08:00"
+    without = only(content.replace(b"20260102030405+0800", b"20260102030405")).observed
+    assert without is not None and without.tzinfo is None
+
+
 def test_study_is_named_where_the_message_names_it() -> None:
     named = only(oru(order(), "OBX|1|TX|D||Benign.||||||F", "ZDS|1.2.840.1^100^Application^DICOM"))
     assert named.study_instance_uid == "1.2.840.1"
