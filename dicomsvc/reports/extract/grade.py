@@ -13,6 +13,7 @@ from dicomsvc.reports.extract.grade_words import (
     CATEGORY,
     DEGREES,
     ELSEWHERE,
+    ENTRY,
     GRADES,
     IN_SITU,
     INVASIVE,
@@ -105,13 +106,22 @@ def read_grades(reading: Reading) -> tuple[Grade, ...]:
     found: list[Grade] = []
     taken = 0
     for match in GRADES.finditer(reading.text):
-        if match.start() < taken or reading.weight_at(match.start()) < LEAST:
+        if match.start() < taken or not _believed(reading, match):
             continue
         grade = _read(reading, match)
         if grade is not None:
             found.append(grade)
             taken = grade.end
     return tuple(found)
+
+
+def _believed(reading: Reading, match: re.Match[str]) -> bool:
+    """Whether the section is; an entry of its own ("Grade: 2") is no part of the heading's that stands before it."""
+    if reading.weight_at(match.start()) >= LEAST:
+        return True
+    section = reading.section_at(match.start())
+    entry = match["label"] and ENTRY.match(reading.text[match.end() : match.end() + 40])
+    return bool(entry) and section is not None and section.kind == "administrative"
 
 
 def _read(reading: Reading, match: re.Match[str]) -> Grade | None:

@@ -56,7 +56,7 @@ _FILL = (
     r"(?:[\s:;,.()\[\]\-=*\"'#]|is\b|was\b|of\b|score\b|scale\b|system\b|applicable\b|if\b|per\b|by\b|in\b|the\b|tumou?r\b|"
     r"carcinoma\b|using\b|nottingham\b|modified\b|e*m?sbr\b|bloom|scarff|richardson|elston|ellis|who\b|figo\b|"
     r"classification\b|histologic(?:al)?\b|combined\b|overall\b|invasive\b|grade\b|predominantly\b|ajcc\b|"
-    r"1,\s?2,\s?3|1-3|i-iii|/?differentiation\b|edmondson|steiner|级|为|分级|法)"
+    r"1,\s?2,\s?3|1-3|i-iii|/?differentiation\b|wors[et]\b|area\b|major\b|edmondson|steiner|级|为|分级|法)"
 )
 _OF = r"(?:\s{0,2}\(?(?:/|of|out of)\s{0,2}(?:[34]|iii|iv|ill|111|three|four)\b\)?)?"
 VALUE = re.compile(
@@ -73,9 +73,10 @@ VALUE = re.compile(
 REFUSED = re.compile(
     r"(?:nuclear|nuclei|mitotic|mitosis|architectur\w*|cytologic\w*|regression|response|gleason|fuhrm\w*|furhman|isup|"
     r"inflammat\w*|black'?s|hepatitis|activity|steatosis|fibrosis|dysplasia|dcis|lcis|in[\s-]?situ|intraductal|"
-    r"non[\s-]?invasive|squamous intraepithelial|\bpin|van nuys|toxicity|rejection|pattern|necrosis|\bfocal|\bfocally|"
-    r"areas? of|foci of|focus of|component of|clark\w*|edmondson[- ]?steiner|trg|miller[- ]?payne|mp|核|炎症|消退|异型增生|上皮内瘤变|原位|退缩|"
-    r"nuclear grade [^.;]{1,24}\()[\s:,\-(\[/]{0,3}"
+    r"non[\s-]?invasive|squamous intraepithelial|\bpin|van nuys|toxicity|rejection|necrosis|"
+    r"(?:cribriform|comedo\w*|solid|papillary) patterns?|\bfocal|\bfocally|"
+    r"areas? of|foci of|focus of|component of|clark\w*|edmondson[- ]?steiner|\btrg|miller[- ]?payne|\bmp|核|炎症|"
+    r"消退|异型增生|上皮内瘤变|原位|退缩|nuclear grade [^.;]{1,24}\()[\s:,\-(\[/]{0,3}"
     r"(?:(?:type|carcinoma|component|histologic|grade|tumou?r|of|the|is|an?)[\s:,\-]{0,2}){0,2}$"
 )
 """What a grade stands behind that is not the tumour's."""
@@ -98,7 +99,10 @@ IN_SITU = re.compile(
     r"(?:dcis|lcis|in[\s-]?situ|intraductal|dysplasia|\bpin\b|导管原位|导管内癌|原位癌)[^.;。；]{0,70}$"
 )
 INVASIVE = re.compile(r"invasive|infiltrating|invading|浸润")
-TUMOUR = re.compile(r"carcinom|adenoca|tumou?r|sarcoma|grade|differentiat|type|neoplasm|stage|nhg|癌|瘤|分化|分级")
+TUMOUR = re.compile(
+    r"carcinom|adenoca|tumou?r|sarcoma|grade|differentiat|type|neoplasm|stage|nhg|p[tnm][0-4x]|癌|瘤|分化|分级"
+)
+ENTRY = re.compile(r"\s{0,2}(?:\([^()]{0,30}\)\s{0,2})?:")
 CATEGORY = re.compile(r"[\s,;(]{0,3}y?p?t[0-4is]")
 SYSTEMS = tuple(
     (system, re.compile(words))

@@ -142,9 +142,15 @@ def _answer(reading: Reading, table: Field, end: int) -> Term | None:
     return None
 
 
+def _is_entry(reading: Reading, start: int) -> bool:
+    """Whether a labelled type stands in a section that only ran on ("Date: ... Histologic type: ...")."""
+    section = reading.section_at(start)
+    return section is not None and section.kind in ("administrative", "clinical")
+
+
 def _confidence(reading: Reading, term: Term) -> float:
     """Return how far a name is that of the report's tumour; 0 where it is not."""
-    if reading.weight_at(term.start) < LEAST:
+    if reading.weight_at(term.start) < LEAST and not (term.labelled and _is_entry(reading, term.start)):
         return 0.0
     left, _ = reading.clauses.around(term.start, term.end)
     before = re.sub(r"\.?\s+", " ", reading.text[max(left, term.start - _LOOK) : term.start])
