@@ -28,7 +28,7 @@ _NUMBER = r"(?:[1-4]|i{1,3}|iv|[il]{2,3}|l|11|111|[ⅰⅱⅲⅳ]|one|two|three|f
 _NAMES = (
     r"(?:nottingham|elston|ellis|scarff|scharff|bloom|richardson|s\.?b\.?r\.?|m?sbr|figo|who|tnm|ajcc|nsabp|n\.s\.a\.b\.p\.|"
     r"edmondson|steiner|combined|overall|final|composite|histologic(?:al)?|histopathologic(?:al)?|tumou?r|modified|"
-    r"modification|invasive|infiltrating|of|and|the|carcinoma)"
+    r"modification|invasive|infiltrating|carcinoma)"
 )
 _ZH_DEGREES = r"[高中低未])[度等]?(?:分化)?\s?[-~至到/、]?\s?(?P<z2>[中低未])?[度等]?分化"
 
@@ -39,7 +39,7 @@ GRADES = searcher(
     r"|(?P<after>\bdifferentiation\s?(?:[:\-=]|is)\s{0,3}"
     rf"(?P<a1>{_DEGREE}|undifferentiated)(?:{_JOIN}(?P<a2>{_DEGREE}))?\b)"
     r"|(?P<major>\b(?:worst|major)\s(?:histologic )?(?:differentiation|grade)\b)"
-    rf"|(?P<label>\b(?:{_NAMES}[\s/\-'&,]{{0,3}})*?grad(?:e|ing)\b"
+    rf"|(?P<label>\b(?:{_NAMES}(?:[\s/\-'&,]{{0,3}}(?:of|and|the)\b)?[\s/\-'&,]{{0,3}})*?grad(?:e|ing)\b"
     r"(?:\s?of (?:the )?(?:invasive )?(?:tumou?r|carcinoma))?)"
     rf"|(?P<tier>\b(?P<t1>low|intermediate|high)(?:{_JOIN}(?P<t2>intermediate|high))?"
     r"[\s\-]{1,2}(?:combined |histologic |nottingham )*grade\b)"

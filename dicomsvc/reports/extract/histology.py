@@ -73,7 +73,7 @@ def find_histology(reading: Reading, field: Field) -> Iterator[FieldValue]:
         option = named.term.option
         value = term_value(reading, field, named.term, named.confidence, RULE)
         broader = under.get(option.value)
-        yield replace(value, value=broader, code=_code(table, broader) or value.code) if broader else value
+        yield replace(value, value=broader, code=_code(table, broader)) if broader else value
 
 
 def _code(table: Field, value: str) -> Coding | None:
