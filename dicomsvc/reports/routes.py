@@ -1,5 +1,6 @@
 """``/api/reports``: pathology reports in, as a table, one by one, reviewed, and out."""
 
+import json
 import tempfile
 from collections.abc import Iterator
 from datetime import datetime
@@ -22,7 +23,7 @@ from dicomsvc.reports.repository.linking import match_by_hand
 from dicomsvc.reports.repository.records import Review, State
 from dicomsvc.reports.repository.reviews import review
 from dicomsvc.reports.repository.search import ReportQuery, search
-from dicomsvc.reports.repository.whole import held_reports, text_of_version, whole_report
+from dicomsvc.reports.repository.whole import HeldReport, held_reports, text_of_version, whole_report
 from dicomsvc.reports.route_models import (
     FieldEntry,
     MatchOrder,
@@ -42,6 +43,7 @@ Name = Annotated[str | None, Query(max_length=256)]
 _MOST_FILTERS: Final = 30
 _FILTER: Final = "field."
 _PIECE: Final = 1 << 16
+_PRIVATE: Final = {"Cache-Control": "no-store"}
 
 
 def report_routes(store: Store, jobs: Jobs) -> APIRouter:
@@ -151,7 +153,7 @@ def _add_export(router: APIRouter, store: Store) -> None:
         _note(store, request, "report-export", {"format": format})
         wanted = Export(store.engine, query)
         suffix = "jsonl" if format is Format.CORRECTIONS else format.value
-        headers = {"Content-Disposition": f'attachment; filename="reports.{suffix}"', "Cache-Control": "no-store"}
+        headers = {"Content-Disposition": f'attachment; filename="reports.{suffix}"', **_PRIVATE}
         if format is Format.PARQUET:
             file = tempfile.TemporaryFile(dir=store.layout.root)  # noqa: SIM115 - closed once it is sent
             wanted.write_parquet(file, shape, chosen)
@@ -177,18 +179,24 @@ def _add_single(router: APIRouter, store: Store) -> None:
     @router.get("/{uid}/fhir", response_class=Response, summary="One report as a FHIR R4 bundle")
     def fhir(uid: Id, request: Request, transaction: bool = False) -> Response:
         require_languages()
-        import json
-
         from dicomsvc.reports.fhir import fhir_bundle
 
-        with database_errors(), store.engine.connect() as connection:
-            record = whole_report(connection, uid).record
-            found = list(held_reports(connection, [uid]))
-        if not found:
-            raise Conflict(f"report {uid} is {record.state}: there is nothing to send")
-        _note(store, request, "report-export", {"report": uid, "format": "fhir"}, record.study_instance_uid)
-        bundle = fhir_bundle(found[0].structured, case_of(found[0]), transaction=transaction)
-        return Response(json.dumps(bundle, ensure_ascii=False), media_type="application/fhir+json")
+        held = _held(store, uid)
+        _note(store, request, "report-export", {"report": uid, "format": "fhir"}, held.record.study_instance_uid)
+        bundle = fhir_bundle(held.structured, case_of(held), transaction=transaction)
+        content = json.dumps(bundle, ensure_ascii=False)
+        return Response(content, media_type="application/fhir+json", headers=_PRIVATE)
+
+    @router.get("/{uid}/hl7", response_class=Response, summary="One report as an HL7 v2 ORU^R01 message")
+    def hl7(uid: Id, request: Request) -> Response:
+        require_languages()
+        from dicomsvc.reports.hl7.writing import Route, oru_message
+
+        held = _held(store, uid)
+        _note(store, request, "report-export", {"report": uid, "format": "hl7"}, held.record.study_instance_uid)
+        control_id = f"{uid[:12]}{held.record.revision}"[:20]
+        message = oru_message(held.structured, case_of(held), Route(), control_id)
+        return Response(message, media_type="application/hl7-v2; charset=utf-8", headers=_PRIVATE)
 
     @router.post("/{uid}/sr", status_code=201, summary="Store the report as DICOM SR in its study")
     def sr(uid: Id, request: Request) -> ObjectEntry:
@@ -217,11 +225,20 @@ def _add_review(router: APIRouter, store: Store) -> None:
         return _detail(store, uid, response)
 
 
+def _held(store: Store, uid: str) -> HeldReport:
+    with database_errors(), store.engine.connect() as connection:
+        record = whole_report(connection, uid).record
+        found = list(held_reports(connection, [uid]))
+    if not found:
+        raise Conflict(f"report {uid} is {record.state}: there is nothing to send")
+    return found[0]
+
+
 def _detail(store: Store, uid: str, response: Response) -> ReportDetail:
     with database_errors(), store.engine.connect() as connection:
         whole = whole_report(connection, uid)
     response.headers["ETag"] = f'"{whole.record.revision}"'
-    response.headers["Cache-Control"] = "no-store"
+    response.headers.update(_PRIVATE)
     return ReportDetail.of_whole(whole)
 
 

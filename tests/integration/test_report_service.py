@@ -137,6 +137,21 @@ def test_wrong_input_is_refused_without_repeating_it(
     assert SECRET not in answer.text
 
 
+def test_a_huge_text_is_answered_and_not_structured(client: httpx.Client) -> None:
+    answer = client.post(
+        "/api/reports?report_id=HUGE",
+        content=b"carcinoma \x01 0.5 x " * 500_000,
+        headers={"Content-Type": "text/plain"},
+    )
+    assert answer.status_code == 201
+    report = client.get("/api/reports", params={"report_id": "HUGE"}).json()["reports"][0]
+    assert (report["state"], bool(report["reason"])) == ("refused", True)
+    too_large = client.post(
+        "/api/reports/batch", content=b"{" * (101 << 20), headers={"Content-Type": "application/jsonl"}
+    )
+    assert too_large.status_code == 413
+
+
 def test_a_batch_is_answered_line_by_line_and_structured_by_a_work_item(client: httpx.Client) -> None:
     lines = [json.dumps({"id": f"B-{number}", "text": BREAST, "accession_number": "S-B"}) for number in range(5)]
     content = "\n".join([*lines, "{", lines[0], '{"id": "B-9", "text": ""}'])
@@ -167,6 +182,7 @@ def test_the_table_has_the_columns_filters_and_highlights_asked_for(client: http
 
 def test_a_review_needs_the_state_that_the_person_saw(client: httpx.Client) -> None:
     url = post(client, text=BREAST, id="R-1")
+    assert client.get(f"{url}/hl7").text.startswith("MSH|^~\\&|DICOMSVC")
     shown = client.get(url)
     number = next(value["number"] for value in shown.json()["values"] if value["field"] == "er")
     order = {"actions": [{"action": "correct", "number": number, "value": "negative", "comment": "see slide 3"}]}
