@@ -5,6 +5,8 @@ Blank English and Chinese pipelines (nothing is downloaded) with three component
 ``report_derivation`` adds what follows. Values are in ``doc._.values``.
 """
 
+import time
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -12,6 +14,7 @@ import spacy
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 
+from dicomsvc.errors import TooLarge
 from dicomsvc.reports.derive import derived
 from dicomsvc.reports.extract import KINDS
 from dicomsvc.reports.organs import find_organs
@@ -24,6 +27,8 @@ from dicomsvc.reports.values import FieldValue, StructuredReport
 
 VERSION = "1"
 """Goes up when the same text may give other values."""
+LONGEST_SECONDS = 20.0
+"""What a text may take, a thousand times the usual; then it is no report."""
 MOST_WORDS = 200_000
 """spaCy keeps every word it has seen, names of patients among them; past this many it starts anew."""
 
@@ -46,7 +51,10 @@ def _fields(doc: Doc) -> Doc:
     reading: Reading = doc._.reading
     reading.organs = find_organs(reading)
     found: list[FieldValue] = []
+    latest = time.monotonic() + LONGEST_SECONDS
     for field in fields().values():
+        if time.monotonic() > latest:
+            raise TooLarge(f"reading took longer than {LONGEST_SECONDS:.0f} s")
         if field.belongs_to(reading.organs):
             found.extend(resolve(reading, field, KINDS[field.kind](reading, field)))
     doc._.values = found
@@ -98,5 +106,8 @@ def structure(text: str) -> StructuredReport:
     quality = judged(text)
     if not quality.structured:
         return StructuredReport(text, quality, version=VERSION)
-    doc = analysed(text, quality.language)
+    try:
+        doc = analysed(text, quality.language)
+    except TooLarge as error:
+        return StructuredReport(text, replace(quality, structured=False, reason=error.message), version=VERSION)
     return StructuredReport(text, quality, doc._.reading.organs, tuple(doc._.values), VERSION)

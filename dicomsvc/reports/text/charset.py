@@ -23,11 +23,12 @@ def text_from(content: bytes) -> str:
     Of the Chinese sets the one counts whose text has more characters in common use. Never raises; what no set can
     read becomes U+FFFD.
     """
-    for mark, charset in _MARKS:
+    for mark, marked in _MARKS:
         if content.startswith(mark):
-            return content[len(mark) :].decode(charset, "replace")
-    for charset in ("utf-8", _utf16(content)):
-        if charset and (text := _strictly(content, charset)) is not None:
+            return content[len(mark) :].decode(marked, "replace")
+    wide = _utf16(content)
+    for charset in ("utf-8", *([wide] if wide else [])):
+        if (text := _strictly(content, charset)) is not None:
             return text
     return _chinese(content) or content.decode("cp1252", "replace")
 

@@ -18,7 +18,7 @@ _SHORT = 300
 
 
 class LinearPattern(re2._Regexp):  # type: ignore[misc]
-    """As what ``re2.compile`` gives, for `str` alone."""
+    """As what ``re2.compile`` gives, for `str` alone; in ASCII, bytes are characters."""
 
     __slots__ = ("_count", "_names")
 
@@ -40,9 +40,7 @@ class LinearPattern(re2._Regexp):  # type: ignore[misc]
         last = len(text) if endpos is None else max(0, min(endpos, len(text)))
         if first > last:
             return
-        encoded = text.encode()
-        # In ASCII bytes are characters.
-        starts = None if text.isascii() else _starts(text)
+        encoded, starts = (text.encode(), None) if text.isascii() else _in_bytes(text)
         place, finish = (first, last) if starts is None else (starts[first], starts[last])
         while True:
             spans = self._regexp.Match(anchor, encoded, place, finish)
@@ -62,18 +60,18 @@ def _characters(spans: Any, starts: tuple[int, ...]) -> list[tuple[int, int]]:
     return [span if span == _NONE else (bisect_left(starts, span[0]), bisect_left(starts, span[1])) for span in spans]
 
 
-def _starts(text: str) -> tuple[int, ...]:
-    """Return at which byte of its UTF-8 each character of ``text`` begins, and where it ends."""
-    return _counted(text) if len(text) < _SHORT else _kept(text)
+def _in_bytes(text: str) -> tuple[bytes, tuple[int, ...]]:
+    """Return ``text`` in UTF-8 and at which byte each of its characters begins, and the last one ends."""
+    return _encoded(text) if len(text) < _SHORT else _kept(text)
 
 
 @lru_cache(maxsize=4)
-def _kept(text: str) -> tuple[int, ...]:
-    return _counted(text)
+def _kept(text: str) -> tuple[bytes, tuple[int, ...]]:
+    return _encoded(text)
 
 
-def _counted(text: str) -> tuple[int, ...]:
-    return (0, *accumulate(map(_bytes, text)))
+def _encoded(text: str) -> tuple[bytes, tuple[int, ...]]:
+    return text.encode(), (0, *accumulate(map(_bytes, text)))
 
 
 def _bytes(character: str) -> int:

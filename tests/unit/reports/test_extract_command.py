@@ -9,7 +9,7 @@ from dicomsvc.cli.reports import reports
 from tests.unit.reports.exchange_case import pdf, rtf
 
 
-def extracted(*files: Path) -> dict[str, dict[str, object]]:
+def extracted(*files: Path, status: int = 0) -> dict[str, dict[str, object]]:
     done = CliRunner().invoke(reports, ["extract", *map(str, files)])
     # Status 1 tells of the files that could not be read.
     assert done.exception is None or isinstance(done.exception, SystemExit), done.output
@@ -24,7 +24,7 @@ def test_folder_of_documents_is_answered_file_by_file(tmp_path: Path) -> None:
     (tmp_path / "c.pdf").write_bytes(pdf(None))
     (tmp_path / "d.json").write_bytes(b"{}")
     (tmp_path / "notes.md").write_text("no report", encoding="utf-8")
-    lines = extracted(tmp_path)
+    lines = extracted(tmp_path, status=1)
     assert {name: line["quality"]["structured"] for name, line in lines.items()} == {  # type: ignore[index]
         "a": True,
         "b": True,
