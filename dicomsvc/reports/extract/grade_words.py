@@ -56,7 +56,7 @@ _FILL = (
     r"(?:[\s:;,.()\[\]\-=*\"'#]|is\b|was\b|of\b|score\b|scale\b|system\b|applicable\b|if\b|per\b|by\b|in\b|the\b|tumou?r\b|"
     r"carcinoma\b|using\b|nottingham\b|modified\b|e*m?sbr\b|bloom|scarff|richardson|elston|ellis|who\b|figo\b|"
     r"classification\b|histologic(?:al)?\b|combined\b|overall\b|invasive\b|grade\b|predominantly\b|ajcc\b|"
-    r"1,\s?2,\s?3|1-3|i-iii|/?differentiation\b|wors[et]\b|area\b|major\b|edmondson|steiner|级|为|分级|法)"
+    r"1,\s?2,\s?3|1-3|i-iii|/?differentiation\b|wors[et]\b|area\b|major\b|edmondson|steiner|级|为|第|分级|法)"
 )
 _OF = r"(?:\s{0,2}\(?(?:/|of|out of)\s{0,2}(?:[34]|iii|iv|ill|111|three|four)\b\)?)?"
 VALUE = re.compile(

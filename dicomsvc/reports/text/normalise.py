@@ -3,6 +3,8 @@
 import unicodedata
 from functools import cache
 
+from dicomsvc.reports.text.traditional import SIMPLIFIED
+
 _SAME = str.maketrans(
     {
         **dict.fromkeys(map(chr, (*range(32), *range(127, 160))), " "),
@@ -11,6 +13,7 @@ _SAME = str.maketrans(
         **dict.fromkeys("‐‑‒–—―−﹣－", "-"),
         **dict.fromkeys("‘’‛′`´", "'"),
         **dict.fromkeys("“”„″", '"'),
+        **SIMPLIFIED,
         **dict.fromkeys("×✕✖╳", "x"),
         "•": "*",
         "·": "*",
@@ -22,7 +25,8 @@ _SAME = str.maketrans(
 def normalised(text: str) -> str:
     """Return ``text`` in lower case, narrow forms and plain punctuation, of the same length.
 
-    Full-width letters, digits and punctuation of Chinese typesetting become ASCII; Chinese full stops and commas stay.
+    Full-width letters, digits and punctuation of Chinese typesetting become ASCII; Chinese full stops stay, and
+    traditional characters become simplified ones.
     """
     return "".join(map(_lowered, text.translate(_SAME))) if not text.isascii() else text.translate(_SAME).lower()
 

@@ -14,10 +14,10 @@ from dicomsvc.reports.text.sections import Section
 _LABEL = re.compile(
     r"""
     (?:^ | (?<=[\s:;.：；。]))
-    (?: (?:part|specimen|标本)\s*\#?\s* )?
+    (?: (?:part|specimen|[标標]本)\s*\#?\s* )?
     (?P<labels> [A-Z](?:\s?(?:[&,/-]|and)\s?[A-Z])* | (?P<number> [1-9][0-9]? | [①-⑳] ) )
     \s? (?: [.:)、．：）] | (?<=[①-⑳]) ) \s*
-    (?= [A-Z] | (?(number) ["'(“‘「『（【] | [\u3400-\u9fff"'(“‘「『（【] ) | (?:送检|另送|左|右|双侧) )
+    (?= [A-Z] | (?(number) ["'(“‘「『（【] | [\u3400-\u9fff"'(“‘「『（【] ) | (?:送[检檢]|另送|左|右|[双雙][侧側]) )
     """,
     re.VERBOSE,
 )
