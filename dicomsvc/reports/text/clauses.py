@@ -26,7 +26,7 @@ class Clauses:
         found = [
             match
             for match in _BOUNDARY.finditer(original)
-            if not _OPEN.search(original[max(0, match.start() - 9) : match.start()])
+            if not _OPEN.search(original[max(0, match.start() - 12) : match.start()])
         ]
         self._starts = [0, *(match.end() for match in found)]
         self._ends = [*(match.start() for match in found), len(original)]

@@ -3,6 +3,7 @@
 import pytest
 
 from dicomsvc.reports.extract.assertion import asserted
+from dicomsvc.reports.pipeline import structure
 from dicomsvc.reports.reading import Reading
 
 PRESENT, ABSENT, INDETERMINATE, HISTORICAL, NOTHING = "present", "absent", "indeterminate", "historical", None
@@ -83,3 +84,27 @@ def test_the_evidence_spans_the_finding_and_the_word_that_decides():
     start = text.index("perineural")
     found = asserted(Reading(text, "en"), start, start + len("perineural invasion"))
     assert text[found.start : found.end] == "no evidence of perineural invasion"
+
+
+@pytest.mark.parametrize(
+    ("text", "lymphovascular", "perineural"),
+    [
+        ("No lymphovascular or perineural invasion.", "absent", "absent"),
+        ("NO EVIDENCE OF. ANGIOLYMPHATIC INVASION. PERINEURAL INVASION IDENTIFIED.", "absent", "present"),
+        ("Lymphatic (small vessel) invasion: Present. Perineural invasion: Not identified.", "present", "absent"),
+        ("Lymphatic invasion: Not specified. Venous invasion: Absent.", "absent", None),
+        ("Venous/lymphatic invasion: present; perineural permeation is not seen.", "present", "absent"),
+        ("Staging: pT3, pNI, M0, R0 in all sections that were examined.", None, None),
+    ],
+)
+def test_invasion_of_vessels_and_of_nerves_is_told_apart(text, lymphovascular, perineural):
+    values = {value.field: value.value for value in structure("FINAL DIAGNOSIS: Adenocarcinoma. " + text).values}
+    assert values.get("lymphovascular_invasion") == lymphovascular
+    assert values.get("perineural_invasion") == perineural
+
+
+def test_lymphatic_and_venous_invasion_do_not_contradict_each_other():
+    text = "FINAL DIAGNOSIS: Adenocarcinoma. Lymphatic invasion: Present. Venous invasion: Absent."
+    values = {value.field: value for value in structure(text).values}
+    assert (values["lymphatic_invasion"].value, values["venous_invasion"].value) == ("present", "absent")
+    assert (values["lymphovascular_invasion"].value, values["lymphovascular_invasion"].status) == ("present", "stated")
