@@ -5,10 +5,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from dicomsvc.reports.extract.assertion import asserted
 from dicomsvc.reports.reading import Reading
 from dicomsvc.reports.schema import Field
-from dicomsvc.reports.values import FieldValue, Status
+from dicomsvc.reports.text.wording import searcher
+from dicomsvc.reports.values import Assertion, FieldValue, Status
 
+BESIDE = 220
+"""How many characters behind a value a tumour is looked for."""
+_TUMOUR = searcher(r"\b(?:carcinoma|adenocarcinoma|cancer|sarcoma|melanoma|malignan(?:t|cy))\b|癌|肉瘤|恶性肿瘤")
 CLOSE = 0.12
 """Values whose weights differ by less than this contradict each other; else the weightier holds."""
 
@@ -18,7 +23,8 @@ def resolve(reading: Reading, field: Field, found: Iterable[FieldValue]) -> Iter
 
     A field's ``prefer`` says which of contradicting values of equal weight stands: ``heaviest`` (the default),
     ``present`` (a finding that is present anywhere), ``positive`` (a receptor that is so in any tumour), ``largest``,
-    ``first`` or ``last`` in the text. ``many = true`` keeps all different values, as margins and stations need.
+    ``first`` or ``last`` in the text, ``tumour`` (the one named most often beside a tumour). ``many = true`` keeps all
+    different values, as margins and stations need.
     """
     values = list(found)
     if not values:
@@ -46,7 +52,7 @@ def _best(reading: Reading, field: Field, values: list[FieldValue]) -> FieldValu
     weighed = sorted(values, key=lambda value: -weight(reading, value))
     top = weight(reading, weighed[0])
     rivals = [value for value in weighed if top - weight(reading, value) < CLOSE]
-    chosen = _preferred(field, rivals)
+    chosen = _preferred(reading, field, rivals)
     agreeing = [value for value in weighed if value.value == chosen.value]
     evidence = tuple(dict.fromkeys(place for value in (chosen, *agreeing) for place in value.evidence))[:5]
     differ = _contradict(field, rivals) and len({value.part for value in rivals}) == 1
@@ -64,7 +70,7 @@ def _contradict(field: Field, rivals: list[FieldValue]) -> bool:
     return any(one != other and names & others for one, names in named for other, others in named)
 
 
-def _preferred(field: Field, rivals: list[FieldValue]) -> FieldValue:
+def _preferred(reading: Reading, field: Field, rivals: list[FieldValue]) -> FieldValue:
     match field.settings.get("prefer", "heaviest"):
         case "present" | "positive" as wanted:
             return next((value for value in rivals if value.value == wanted), rivals[0])
@@ -74,8 +80,26 @@ def _preferred(field: Field, rivals: list[FieldValue]) -> FieldValue:
             return min(rivals, key=lambda value: value.evidence)
         case "last":
             return max(rivals, key=lambda value: value.evidence)
+        case "tumour":
+            words = [value.value for value in _beside_tumours(reading, rivals) or rivals]
+            return max(rivals, key=lambda value: words.count(value.value))
         case _:
             return rivals[0]
+
+
+def _beside_tumours(reading: Reading, rivals: list[FieldValue]) -> list[FieldValue]:
+    """Return the rivals behind which a tumour is named that is not denied, before the next rival."""
+    if len({value.value for value in rivals}) < 2:
+        return rivals
+    starts = sorted(value.evidence[0].start for value in rivals)
+    found = []
+    for value in rivals:
+        begin = value.evidence[0].end
+        end = min((start for start in starts if start >= begin), default=begin + BESIDE)
+        tumours = _TUMOUR.finditer(reading.text, begin, min(end, begin + BESIDE))
+        if any(asserted(reading, *match.span()).assertion is not Assertion.ABSENT for match in tumours):
+            found.append(value)
+    return found
 
 
 def _distinct(values: list[FieldValue]) -> Iterator[FieldValue]:

@@ -48,3 +48,12 @@ def test_a_field_of_many_values_keeps_each_once() -> None:
 
 def test_nothing_found_is_nothing_said() -> None:
     assert list(resolve(READING, FIELD, [])) == []
+
+
+def test_the_side_of_the_tumour_goes_before_the_side_that_is_named_more_often() -> None:
+    text = "Left breast: fibrocystic change, no carcinoma. Left breast skin: benign. Right breast: invasive carcinoma."
+    reading = Reading(text, "en")
+    field = Field(id="side", kind="choice", title={"en": "Side", "zh": "侧别"}, settings={"prefer": "tumour"})
+    starts = (("left", 0), ("left", text.index("Left breast skin")), ("right", text.index("Right")))
+    sides = [FieldValue("side", word, evidence=(Evidence(start, start + len(word)),)) for word, start in starts]
+    assert next(resolve(reading, field, sides)).value == "right"
