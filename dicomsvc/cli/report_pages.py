@@ -24,9 +24,10 @@ def show_text(
     from dicomsvc.reports.document import as_document
     from dicomsvc.reports.pipeline import structure
     from dicomsvc.reports.rendering import rendered
+    from dicomsvc.reports.text.charset import text_from
 
     content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-    report = structure(content.decode("utf-8-sig", errors="replace"))
+    report = structure(text_from(content))
     emit(as_document(report), rendered(report, language.value).rstrip("\n"), as_json=as_json)
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from dicomsvc.reports.pipeline import structure
 from dicomsvc.reports.schema import fields
+from dicomsvc.reports.values import Status
 from tests.accuracy.report_scoring import Cell, MadeReport, read_reports, score, share_right
 
 FOLDER = Path(__file__).with_name("reports_zh")
@@ -48,3 +50,20 @@ def test_fields_of_made_chinese_reports_are_right(cells, reports):
 def test_hardly_anything_is_found_that_a_report_does_not_say(cells):
     made_up = sum(cell.stated is None and cell.found is not None for cell in cells)
     assert made_up <= 0.005 * len(cells)
+
+
+def test_every_value_of_a_chinese_report_shows_where_it_stands(reports):
+    for report in reports:
+        for value in structure(report.text).values:
+            assert value.evidence or value.status is Status.NOT_STATED, (report.id, value.field)
+            for place in value.evidence:
+                quote = report.text[place.start : place.end]
+                assert quote and quote == quote.strip(), (report.id, value.field)
+
+
+def test_no_field_of_another_organ_is_read(reports):
+    for report in reports:
+        if report.organ in ("breast", "prostate", "skin"):
+            found = {value.field for value in structure(report.text).values}
+            others = {name for name, field in fields().items() if field.organs and report.organ not in field.organs}
+            assert not found & others, report.id

@@ -36,7 +36,8 @@ _OF_INTENSITY = re.compile(
     r"|(?P<zh>强|中等|中|弱)(?=阳|\+|\)|，|,|表达|着色)"
 )
 _OF_TPS = re.compile(
-    r"\b(?:tps|tumou?r proportion score)(?:\s?\(tps\))?\)?\s?(?:of|is|[:=约为])?\s?约?\s?(?P<sign>[<>≥≤]?)\s?(?P<value>\d{1,3})"
+    r"\b(?:tps|tumou?r proportion score)(?:\s?\(tps\))?\)?\s?(?:of|is|[:=约为])?\s?约?\s?(?P<sign>[<>≥≤]?)\s?"
+    r"(?P<value>\d{1,3})"
 )
 _OF_CPS = re.compile(
     r"\b(?:cps|combined positive score)(?:\s?\(cps\))?\)?\s?(?:of|is|[:=约为])?\s?约?\s?(?P<sign>[<>≥≤]?)\s?"
@@ -103,9 +104,12 @@ def percent_before(ahead: str) -> tuple[tuple[float, float], str, int] | None:
     return (float(match["low"]), float(match["high"] or match["low"])), match["sign"] or "", match.start()
 
 
-def read_amounts(stretch: str, *, her2: bool) -> Amounts:
-    """Read the numbers in ``stretch``, the text behind a marker's name up to the next name."""
-    if of_next := _FOR_NEXT.search(stretch):
+def read_amounts(stretch: str, *, her2: bool, name_follows: bool = False) -> Amounts:
+    """Read the numbers in ``stretch``, the text behind a marker's name, at the longest up to the next name.
+
+    Where a name follows, a percent directly before it is that name's ("80% are positive for ER and 40% for PR").
+    """
+    if name_follows and (of_next := _FOR_NEXT.search(stretch)):
         stretch = stretch[: of_next.start()] if of_next.start() > 3 else stretch
     head = stretch[:_HEAD]
     percent = _PERCENT.search(head)
