@@ -32,6 +32,11 @@ _SHORT_OF = re.compile(
     r"|distance|and not|beyond)"
     r"[^.;:]{0,45}$|未[^，。；]{0,12}$|距[^，。；]{0,8}$"
 )
+_PARTLY = re.compile(
+    r"\b(?:in|into|inva[ds]\w*|involv\w*|infiltrat\w*)\b[^.;:]{0,20}\bbut (?:is |does )?not"
+    r"[^.;:]{0,20}\b(?:through|beyond)\b[^.;:]{0,16}$"
+)
+"""Into a layer, but not through it."""
 _THROUGH = re.compile(
     r"(?:through(?:out)?|traver\w+|penetrat\w+|perforat\w+|beyond)[\s.]{1,3}(?:the |entire |full "
     r"|thickness |of |whole |bowel )*$|(?:穿透|突破|穿过|浸透)$"
@@ -79,6 +84,8 @@ def _before(reading: Reading, start: int) -> str:
 
 def _reached(reading: Reading, start: int, end: int, beyond: bool) -> bool:
     before = _before(reading, start)
+    if _PARTLY.search(before):
+        return True
     if _SHORT_OF.search(before):
         return False
     if _LABEL.search(reading.text[max(0, start - 130) : start]):

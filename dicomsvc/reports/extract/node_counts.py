@@ -60,7 +60,7 @@ def counts(reading: Reading) -> tuple[Count, ...]:
     ratios.extend(count for count in islice(_fractions(reading), _FLOOD) if not _inside(count, ratios))
     labels = [count for count in islice(_labels(reading), _FLOOD) if not _inside(count, ratios)]
     plain = [count for count in _plain(reading, [*ratios, *labels]) if not _inside(count, [*ratios, *labels])]
-    return tuple(sorted((*ratios, *labels, *plain), key=lambda count: count.start))
+    return tuple(sorted((*ratios, *labels, *plain), key=lambda count: count.start)[:_FLOOD])
 
 
 def _inside(count: Count, others: list[Count]) -> bool:

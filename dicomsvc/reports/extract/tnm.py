@@ -102,7 +102,7 @@ def categories(reading: Reading) -> tuple[Category, ...]:
     """Return every pathologic category in the order of the text."""
     found: list[Category] = []
     reached = 0
-    for anchor in _ANCHOR.finditer(reading.text):
+    for anchor in islice(_ANCHOR.finditer(reading.text), 20 * _MOST):
         if anchor.start() < reached or not _readable(reading, anchor.start()):
             continue
         if len(found) > _MOST:
@@ -168,9 +168,7 @@ def _believed(reading: Reading, chain: list[Category]) -> Iterator[Category]:
         return
     announced = _ANNOUNCED.search(before) is not None
     if first.prefix.endswith("p"):
-        gap = re.search(r"p[ .]+[tnm]|[tnm][ .]+[0-4x]", reading.original[first.start : first.end], re.IGNORECASE)
-        written = reading.original[first.start : first.end]
-        if gap and len(chain) == 1 and not announced and written.islower():
+        if len(chain) == 1 and not announced and _is_patient(reading.original[first.start : first.end]):
             return
         yield from (_inheriting(category, first) for category in chain if not category.prefix.endswith("c"))
         return
@@ -185,6 +183,11 @@ def _believed(reading: Reading, chain: list[Category]) -> Iterator[Category]:
     for category in chain:
         if not category.prefix.endswith("c"):
             yield replace(_inheriting(category, first), confidence=0.92 if {"t", "n"} <= axes else 0.88)
+
+
+def _is_patient(written: str) -> bool:
+    """Whether ``pt is`` or ``pt 2`` is short for a patient."""
+    return re.match(r"pt[ .]+|(?i:pt)[ .]+(?:is|x)", written) is not None
 
 
 def _inheriting(category: Category, first: Category) -> Category:
