@@ -5,15 +5,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from dicomsvc.reports.extract.assertion import asserted
 from dicomsvc.reports.reading import Reading
 from dicomsvc.reports.schema import Field
 from dicomsvc.reports.text.wording import searcher
-from dicomsvc.reports.values import Assertion, FieldValue, Status
+from dicomsvc.reports.values import FieldValue, Status
 
 BESIDE = 220
 """How many characters behind a value a tumour is looked for."""
 _TUMOUR = searcher(r"\b(?:carcinoma|adenocarcinoma|cancer|sarcoma|melanoma|malignan(?:t|cy))\b|癌|肉瘤|恶性肿瘤")
+_DENIED = re.compile(r"(?:\b(?:no|not|negative for|free of|without|history of)\b|未见|无)[^.;:,。，]{0,40}$")
 CLOSE = 0.12
 """Values whose weights differ by less than this contradict each other; else the weightier holds."""
 
@@ -97,7 +97,7 @@ def _beside_tumours(reading: Reading, rivals: list[FieldValue]) -> list[FieldVal
         begin = value.evidence[0].end
         end = min((start for start in starts if start >= begin), default=begin + BESIDE)
         tumours = _TUMOUR.finditer(reading.text, begin, min(end, begin + BESIDE))
-        if any(asserted(reading, *match.span()).assertion is not Assertion.ABSENT for match in tumours):
+        if any(_DENIED.search(reading.text[max(0, match.start() - 50) : match.start()]) is None for match in tumours):
             found.append(value)
     return found
 
