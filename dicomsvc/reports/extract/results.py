@@ -42,7 +42,8 @@ _FILLER = searcher(
     r"肿瘤细胞|癌细胞|免疫组化|检测|结果|蛋白|基因|均|呈|为|示|约|：|，|弱|强|中等?|灶性?|弥漫|部分|局灶|少量|个别|散在)*"
 )
 _SCALE = re.compile(
-    r"defined as|considered|criteri|guideline|reference|interpreted on|\bcontrols?\b|cell lines|patients|predict|benefit|"
+    r"defined as|considered|criteri|guideline|reference|interpreted on|\bcontrols?\b|cell lines|patients|"
+    r"predict|benefit|"
     r"whether|regardless|\bif\b|any nuclear|cases are|can be used|operable|\bscale\b|"
     r"please|calculated|\bcould\b|\bshould\b|标准|判读|患者"
 )
@@ -74,6 +75,8 @@ _DENIED = {
     "rearranged": "not_rearranged",
     "lost": "retained",
 }
+_SHARE = re.compile(r"(?P<less><|less\sthan)?\s?(?P<share>\d{1,3}(?:\.\d)?)\s?%(?!\s?(?:neutral|buffered|formalin))")
+_PLAINLY = re.compile(r"p|immuno|reactive|over|express|阳|过")
 _NO = re.compile(r"\b(?:no|neither|nor|without|lack of|absence of)\s(?:evidence\sof\s)?$")
 _WHAT = re.compile(
     r"\s?(?:neu\s)?(?:gene\s)?(?P<what>amplification|over-?\s?expression|mutations?|re-?arrangements?|fusions?|expression)\b"
@@ -129,7 +132,7 @@ def _results(marker: str, language: str, stretch: str) -> Iterator[re.Match[str]
 
 def told_by_name(reading: Reading, group: Group) -> Told | None:
     """Return the result that the name itself tells ("MSI-H", "dMMR")."""
-    match = _words("name", reading.language).fullmatch(reading.text[group.start : group.end])
+    match = _words("name", reading.language).search(reading.text[group.start : group.end])
     return Told(str(match.lastgroup), group.start, group.end, direct=True) if match else None
 
 
@@ -150,7 +153,10 @@ def told_after(reading: Reading, group: Group, limit: int) -> Told | None:
         labelled = direct and (":" in gap or "(" in gap[:3] or "=" in gap)
         if not labelled and explains(reading, group.start, end):
             break
-        result = _specific(str(match.lastgroup), gap)
+        result = _with_percent(_specific(str(match.lastgroup), gap), gap)
+        if result == "positive" and _SHARE.search(gap) and not _PLAINLY.match(match[0]):
+            # "95% nuclear staining": the percent says it.
+            return None
         denial = _NO.search(reading.text, max(0, group.start - 24), group.start) if result in _DENIED else None
         # "No HER2 overexpression detected".
         result, start = (_DENIED[result], denial.start()) if denial else (result, group.start)
@@ -178,6 +184,13 @@ def _specific(result: str, gap: str) -> str:
         if topic in gap:
             return {"positive": positive, "negative": negative}.get(result, result)
     return result
+
+
+def _with_percent(result: str, gap: str) -> str:
+    """Return "negative" for what no cell shows ("0% positive")."""
+    share = _SHARE.search(gap)
+    none = share is not None and (float(share["share"]) == 0 or (share["less"] and float(share["share"]) <= 1))
+    return "negative" if none and result == "positive" else result
 
 
 def _signed(stretch: str, *, her2: bool) -> tuple[str, int] | None:

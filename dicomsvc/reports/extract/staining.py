@@ -56,7 +56,7 @@ def stainings(reading: Reading) -> tuple[Staining, ...]:
             continue
         following = groups[position + 1].start if position + 1 < len(groups) else len(reading.text)
         limit = min(following, group.end + AFTER, _layout_end(reading, group))
-        said = _of_group(reading, group, limit)
+        said = _of_group(reading, group, limit, name_follows=limit == following < len(reading.text))
         if said is not None:
             found.append(said)
     return tuple(found)
@@ -94,14 +94,15 @@ def _layout_end(reading: Reading, group: Group) -> int:
     return min([*ends, paragraph if paragraph >= 0 else len(reading.text)])
 
 
-def _of_group(reading: Reading, group: Group, limit: int) -> Staining | None:
+def _of_group(reading: Reading, group: Group, limit: int, *, name_follows: bool) -> Staining | None:
     told = told_by_name(reading, group) or told_after(reading, group, limit)
     if told is None or not told.direct:
         told = told_before(reading, group) or told
     if told is not None and (told.result == "open" or _answered_by_number(reading, group, told)):
         # "2+, FISH pending": what stands before the open question is told.
         limit, told = told.at, None
-    amounts = read_amounts(reading.text[group.end : limit], her2="her2" in group.markers)
+    stretch = reading.text[group.end : limit]
+    amounts = read_amounts(stretch, her2="her2" in group.markers, name_follows=name_follows)
     start = min(group.start, told.start) if told else group.start
     ahead = max(0, group.start - AHEAD)
     if before := percent_before(reading.text[ahead : group.start]):
@@ -110,7 +111,8 @@ def _of_group(reading: Reading, group: Group, limit: int) -> Staining | None:
     elif told is None and (amounts.empty or explains(reading, group.start, group.end + amounts.end)):
         return None
     end = max(group.end, told.end if told else 0, group.end + amounts.end)
-    around = reading.text[max(0, group.start - 60) : end + 60]
+    left, _ = reading.clauses.around(group.start, end)
+    around = reading.text[max(left, group.start - 60) : end + 60]
     return Staining(
         group,
         told.result if told else None,
