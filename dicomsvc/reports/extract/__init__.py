@@ -13,6 +13,7 @@ from dicomsvc.reports.extract.finding import find_finding
 from dicomsvc.reports.extract.gleason import find_gleason
 from dicomsvc.reports.extract.grade import find_grade
 from dicomsvc.reports.extract.histology import find_histology
+from dicomsvc.reports.extract.laterality import find_laterality
 from dicomsvc.reports.extract.margins import find_margins
 from dicomsvc.reports.extract.measure import find_measure
 from dicomsvc.reports.extract.nodes import find_nodes
@@ -46,6 +47,7 @@ KINDS: Mapping[str, Extractor] = {
     "finding": find_finding,
     "choice": find_choice,
     "gleason": find_gleason,
+    "laterality": find_laterality,
     "margins": find_margins,
     "measure": find_measure,
     "nuclear_grade": find_nuclear_grade,
