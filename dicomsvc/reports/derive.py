@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 
-from dicomsvc.reports.derivation.categories import pn_from_counts, pt_from_extent
+from dicomsvc.reports.derivation.categories import categories_from_findings
 from dicomsvc.reports.derivation.stage import stage_from_tnm
 from dicomsvc.reports.reading import Reading
 from dicomsvc.reports.values import FieldValue
 
 Rule = Callable[[Reading, Sequence[FieldValue]], list[FieldValue]]
 
-RULES: tuple[Rule, ...] = (pt_from_extent, pn_from_counts, stage_from_tnm)
+RULES: tuple[Rule, ...] = (categories_from_findings, stage_from_tnm)
 
 
 def derived(reading: Reading, values: Sequence[FieldValue]) -> list[FieldValue]:

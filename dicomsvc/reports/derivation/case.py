@@ -16,12 +16,16 @@ LATEST = 8
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """The values that hold for the case as a whole, and the table of its first organ in its edition."""
+    """The values that hold for the case as a whole, and the table of its first organ in its edition.
+
+    ``restaged`` says that the report stages by an edition before those of the table, by a category that only it has.
+    """
 
     values: Mapping[str, FieldValue]
     organ: str
     edition: int
     table: Mapping[str, Any]
+    restaged: bool = False
 
     def number(self, field: str) -> float | None:
         value = self.values.get(field)
@@ -57,7 +61,9 @@ def case_of(reading: Reading, values: Sequence[FieldValue]) -> Case | None:
     edition = int(named.value) if named and isinstance(named.value, int) else LATEST
     if table is None or edition not in table["editions"]:
         return None
-    return Case(whole, organ, edition, table)
+    stated = whole.get("pt_category")
+    restaged = named is None and stated is not None and stated.value in table.get("earlier", ())
+    return Case(whole, organ, edition, table, restaged)
 
 
 def upto(rows: Sequence[tuple[float, str]], number: float) -> str | None:

@@ -1,6 +1,7 @@
 """pT from size or depth and pN from counts (AJCC), where the report leaves them out or says them less exactly.
 
-A stated category is never overruled: where the rule comes to another one, the stated one is marked as a conflict.
+A stated category of the same edition is never overruled: where the rule comes to another one, the stated one is marked
+as a conflict.
 """
 
 import re
@@ -29,10 +30,18 @@ _KIDNEY_T4 = ("gerota_fascia_invasion", "adrenal_invasion")
 _KIDNEY_CONFINED = searcher(r"(?:limited|confined) to (?:the )?kidney|organ[ \-]confined|局限于肾")
 
 
-def pn_from_counts(reading: Reading, values: Sequence[FieldValue]) -> list[FieldValue]:
-    """Return ``values`` with pN by the number of positive nodes."""
+def categories_from_findings(reading: Reading, values: Sequence[FieldValue]) -> list[FieldValue]:
+    """Return ``values`` with pT and pN as they follow from what was found.
+
+    Categories of an edition before those of the tables are restaged; what was stated is kept in the qualifiers.
+    """
     case = case_of(reading, values)
-    if case is None or "pn_by_positive" not in case.table:
+    return list(values) if case is None else _pn_from_counts(reading, case, _pt_from_extent(reading, case, values))
+
+
+def _pn_from_counts(reading: Reading, case: Case, values: Sequence[FieldValue]) -> list[FieldValue]:
+    """Return ``values`` with pN by the number of positive nodes."""
+    if "pn_by_positive" not in case.table:
         return list(values)
     positive, examined = case.number("lymph_nodes_positive"), case.number("lymph_nodes_examined")
     if positive is None or (examined is not None and positive > examined):
@@ -65,11 +74,8 @@ def _said(reading: Reading, pattern: re.Pattern[str]) -> bool:
     return False
 
 
-def pt_from_extent(reading: Reading, values: Sequence[FieldValue]) -> list[FieldValue]:
+def _pt_from_extent(reading: Reading, case: Case, values: Sequence[FieldValue]) -> list[FieldValue]:
     """Return ``values`` with pT by size (breast, kidney) or by depth of invasion (the gut)."""
-    case = case_of(reading, values)
-    if case is None:
-        return list(values)
     if "pt_by_depth" in case.table:
         category = case.table["pt_by_depth"].get(case.word("invasion_depth"))
         return _stated_or_derived(
@@ -114,7 +120,7 @@ def _stated_or_derived(
     stated = case.values.get(field)
     if category is None:
         return list(values)
-    if stated is not None and not _finer(stated, category):
+    if stated is not None and not _finer(stated, category) and not (case.restaged and category != stated.value):
         return _checked(values, stated, category, rule)
     used = [case.values[source] for source in sources if source in case.values]
     places = [*(stated.evidence[:1] if stated else ()), *(place for value in used for place in value.evidence)]

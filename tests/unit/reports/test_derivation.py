@@ -75,6 +75,15 @@ def test_a_stated_category_is_never_overruled():
     assert (value.value, value.status, value.qualifiers["by_rule"]) == ("n0", Status.CONFLICT, "n1b")
 
 
+def test_categories_of_an_earlier_edition_are_restaged_and_kept():
+    text = STOMACH + "Depth of invasion: subserosa. T2b N1 MX. Metastases in 7/20 lymph nodes."
+    found = [case(text, field) for field in ("pt_category", "pn_category")]
+    assert [(value.value, value.status, value.qualifiers["stated"]) for value in found if value] == [
+        ("t3", Status.DERIVED, "t2b"),
+        ("n3a", Status.DERIVED, "n1"),
+    ]
+
+
 @pytest.mark.parametrize(
     "text",
     [
