@@ -20,11 +20,13 @@ from dicomsvc.reports.values import Assertion, FieldValue
 RULE = "term/1"
 NEAR = 45
 """How many characters behind its label an answer may begin."""
+LONGEST = 60
+"""No term is longer, in characters."""
 LEAST = 0.5
 """Terms without a label are not believed in sections of less weight."""
 FLOOR = 0.3
 """Nor those with one in sections of less weight than this, as the clinical history."""
-MOST = 8
+MOST = 5
 """Mentions of one option that are looked at."""
 _DEGREE = r"(?:well|moderate(?:ly)?|poorly)(?:\s?(?:to|/)\s?(?:moderately|poorly))?"
 _GRADED = rf"(?:{_DEGREE}[\s.-]{{0,3}}differentiated(?:,\.)?[\s,-]{{0,3}})?"
@@ -49,12 +51,26 @@ class Term:
 
 
 def find_terms(reading: Reading, field: Field) -> Iterator[Term]:
-    """Yield every mention of the field's options, denied or not."""
+    """Yield the mentions of the field's options, denied or not; only those behind a label where ``label`` says so."""
     options = in_scope(reading, field)
     labels = [match.end() for match in field.pattern(reading.language).finditer(reading.text)]
-    for match in _pattern(tuple(wordings(option, reading.language) for option in options)).finditer(reading.text):
-        labelled = any(0 <= match.start() - label <= NEAR for label in labels)
-        yield Term(options[int(str(match.lastgroup)[1:])], match.start(), match.end(), labelled)
+    pattern = _pattern(tuple(wordings(option, reading.language) for option in options))
+    whole = reading.language not in field.settings.get("label", ())
+    for start, end in [(0, len(reading.text))] if whole else _behind(labels, len(reading.text)):
+        for match in pattern.finditer(reading.text, start, end):
+            labelled = any(0 <= match.start() - label <= NEAR for label in labels)
+            if labelled or whole:
+                yield Term(options[int(str(match.lastgroup)[1:])], match.start(), match.end(), labelled)
+
+
+def _behind(labels: list[int], length: int) -> list[tuple[int, int]]:
+    """Return the stretches in which answers to ``labels`` may stand, in order and apart."""
+    found: list[tuple[int, int]] = []
+    for label in labels:
+        start = max(label, found[-1][1]) if found else label
+        if start < (end := min(label + NEAR + LONGEST, length)):
+            found.append((start, end))
+    return found
 
 
 def in_scope(reading: Reading, field: Field) -> tuple[Option, ...]:
@@ -91,11 +107,10 @@ def find_term(reading: Reading, field: Field) -> Iterator[FieldValue]:
     ``label`` terms count nowhere but behind the label; ``minor`` terms yield to others.
     """
     least, minor = field.settings.get("least", LEAST), field.settings.get("minor", ())
-    only_labelled = reading.language in field.settings.get("label", ())
     seen: dict[str, int] = {}
     for term in find_terms(reading, field):
         weight = reading.weight_at(term.start)
-        if weight < FLOOR or (not term.labelled and (weight < least or only_labelled)):
+        if weight < FLOOR or (not term.labelled and weight < least):
             continue
         seen[term.option.value] = seen.get(term.option.value, 0) + 1
         if seen[term.option.value] > MOST:

@@ -89,7 +89,7 @@ def test_terms_of_one_organ_are_not_looked_for_in_another() -> None:
         ("Rectum. Intactness of mesorectum: nearly complete. Rectal adenocarcinoma.", "mesorectum", "near_complete"),
         ("Treatment effect: No known presurgical therapy. Colon, colonic adenocarcinoma.", "treatment_effect",
          "no_known_presurgical_therapy"),
-        ("Stomach, gastric antrum: adenocarcinoma. Lauren classification: diffuse.", "lauren_classification", "diffuse"),
+        ("Stomach, gastric antrum: carcinoma. Lauren classification: diffuse.", "lauren_classification", "diffuse"),
         ("Tumor necrosis: Not identified. Right lung carcinoma, lung lobectomy.", "tumor_necrosis", "absent"),
         ("Breast: ductal carcinoma in situ: present. Breast, mastectomy.", "ductal_carcinoma_in_situ", "present"),
     ],
