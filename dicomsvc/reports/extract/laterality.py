@@ -1,7 +1,7 @@
 """The side of the primary tumour: of the sides that a report names, the one whose part holds the tumour.
 
-A case has parts of both sides (a prophylactic mastectomy, the other side's biopsy, nodes): a side counts fully where its
-part tells of carcinoma, less where the part is benign or a lymph node's.
+A case has parts of both sides (a prophylactic mastectomy, the other side's biopsy, nodes): a side counts fully where
+its part tells of carcinoma, less where the part is benign or a lymph node's.
 """
 
 import re
