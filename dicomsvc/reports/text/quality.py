@@ -134,7 +134,8 @@ def _latin(sample: str) -> Quality:
     if language != "en" and told >= 3 and shares[language] >= _OTHER_SHARE and shares[language] > 1.6 * shares["en"]:
         return _foreign(language)
     score = round(_likely(sample, counted), 3)
-    if score < READABLE and sum(map(len, words)) >= TERSE:
+    terse = sum(map(len, words)) < TERSE and len(sample.encode("ascii", "ignore")) > 0.9 * len(sample)
+    if score < READABLE and not terse:
         return Quality(score, "en", False, "unreadable: too few of its words are words, as after a poor scan")
     return Quality(score, "en", True)
 
