@@ -3,7 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,42 +42,52 @@ def import_reports(
     """Bring reports in: each is kept, structured, and linked to the study with its accession number."""
     require_languages()
     found = list(_files(files))
-    counts: Counter[str] = Counter()
-    problems: list[dict[str, str]] = []
     with open_store(data) as store, progress_bar("importing") as report:
-        intake = Intake(store)
-        for number, file in enumerate(found, 1):
-            _import(intake, file, sender, counts, problems)
+        importing = _Importing(Intake(store), sender)
+        for number, (file, name) in enumerate(found, 1):
+            importing.take(file, name)
             report(number, len(found))
-    lines = [f"{counts[answer]} {answer}" for answer in Answer]
-    lines += [f"{each['file']}: {each['error']}" for each in problems]
-    emit({**{answer: counts[answer] for answer in Answer}, "problems": problems}, "\n".join(lines), as_json=as_json)
-    if problems:
+    counts = {answer.value: importing.counts[answer] for answer in Answer}
+    lines = [f"{count} {answer}" for answer, count in counts.items()]
+    lines += [f"{each['file']}: {each['error']}" for each in importing.problems]
+    emit({**counts, "problems": importing.problems}, "\n".join(lines), as_json=as_json)
+    if importing.problems:
         raise typer.Exit(1)
 
 
-def _import(intake: Intake, file: Path, sender: str, counts: "Counter[str]", problems: list[dict[str, str]]) -> None:
-    def tell(place: str, error: str) -> None:
-        counts[Answer.REJECTED] += 1
-        problems.append({"file": f"{file}{place}", "error": error})
+@dataclass(slots=True)
+class _Importing:
+    """One import: what became of the reports so far."""
 
-    for place, read in read_file(file):
-        if isinstance(read, DicomsvcError):
-            tell(place, read.message)
-            continue
-        receipt = intake.receive(replace(read, sender=sender or read.sender), WHO)
-        if receipt.outcome.answer is Answer.REJECTED:
-            tell(place, receipt.outcome.reason)
-        else:
-            counts[receipt.outcome.answer] += 1
+    intake: Intake
+    sender: str
+    counts: "Counter[str]" = field(default_factory=Counter)
+    problems: list[dict[str, str]] = field(default_factory=list)
+
+    def take(self, file: Path, name: str) -> None:
+        for place, read in read_file(file, name):
+            if isinstance(read, DicomsvcError):
+                self._refuse(f"{file}{place}", read.message)
+                continue
+            receipt = self.intake.receive(replace(read, sender=self.sender or read.sender), WHO)
+            if receipt.outcome.answer is Answer.REJECTED:
+                self._refuse(f"{file}{place}", receipt.outcome.reason)
+            else:
+                self.counts[receipt.outcome.answer] += 1
+
+    def _refuse(self, place: str, error: str) -> None:
+        self.counts[Answer.REJECTED] += 1
+        self.problems.append({"file": place, "error": error})
 
 
-def _files(paths: list[Path]) -> Iterator[Path]:
+def _files(paths: list[Path]) -> Iterator[tuple[Path, str]]:
+    """Yield each file with its name: in a folder its path there, since many folders may have a ``report.txt``."""
     for path in paths:
         if path.is_dir():
-            yield from sorted(each for each in path.rglob("*") if each.is_file() and each.suffix.lower() in KINDS)
+            for each in sorted(each for each in path.rglob("*") if each.suffix.lower() in KINDS and each.is_file()):
+                yield each, each.relative_to(path).with_suffix("").as_posix()
         else:
-            yield path
+            yield path, path.stem
 
 
 def list_reports(

@@ -1,10 +1,12 @@
 """DICOM objects and reports: a report written into its study, and the report that a stored object holds."""
 
+import threading
 from datetime import UTC, datetime
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
 
 import dicomsvc
 from dicomsvc.errors import Conflict, NotFound
@@ -26,6 +28,10 @@ _MOST_REFERENCED = 100
 _IMAGE_BYTES_READ = 1 << 16
 
 
+# Two at a time would make the same object twice, a moment apart.
+_one_at_a_time = threading.Lock()
+
+
 def store_sr(store: Store, uid: str, who: str) -> ObjectRecord:
     """Write a report as it holds into the study that it is linked to; the same state twice makes one object.
 
@@ -36,6 +42,11 @@ def store_sr(store: Store, uid: str, who: str) -> ObjectRecord:
     Conflict
         When it is held, was not read, or was cancelled.
     """
+    with _one_at_a_time:
+        return _store_sr(store, uid, who)
+
+
+def _store_sr(store: Store, uid: str, who: str) -> ObjectRecord:
     with database_errors(), store.engine.connect() as connection:
         found = list(held_reports(connection, [uid]))
         key = connection.execute(select(report.c.id).where(report.c.uid == uid)).scalar_one_or_none()
@@ -71,6 +82,9 @@ def _store(store: Store, key: int, held: HeldReport, known: list[ObjectRecord], 
         sop_instance_uid=derived_uid(record.uid, "SR", str(record.version), str(record.revision)),
         instance_number=len(known) + 1,
     )
+    if any(each.sop_instance_uid == identity.sop_instance_uid for each in instances):
+        # It was stored, and then the process died.
+        return _remember(store, key, held, identity.sop_instance_uid, identity.series_instance_uid, who)
     equipment = Equipment("dicomsvc", "dicomsvc", store.settings.dimse.ae_title, (dicomsvc.__version__,))
     ds = report_sr(
         held.structured,
@@ -98,7 +112,8 @@ def _remember(store: Store, key: int, held: HeldReport, sop: str, series: str, w
         "who": who,
     }
     with database_errors(), store.engine.begin() as connection:
-        connection.execute(report_object.insert().values(report=key, at=func.clock_timestamp(), **values))
+        statement = insert(report_object).values(report=key, at=func.clock_timestamp(), **values)
+        connection.execute(statement.on_conflict_do_nothing())
         connection.execute(
             audit.insert().values(
                 who=who,

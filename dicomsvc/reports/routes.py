@@ -117,8 +117,7 @@ def _add_table(router: APIRouter, store: Store) -> None:
     ) -> ReportPage:
         with database_errors(), store.engine.connect() as connection:
             total, hits = search(connection, query, _columns(columns), limit, offset)
-        if query.words:
-            _note(store, request, "report-search", {"found": total})
+        _note(store, request, "report-search", {"found": total})
         return ReportPage(total=total, offset=offset, reports=[ReportRow.of_hit(hit) for hit in hits])
 
     @router.get("/fields", summary="The fields that there are, with the values that they can have")

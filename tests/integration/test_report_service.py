@@ -339,6 +339,8 @@ def test_an_acknowledged_report_survives_a_kill(client: httpx.Client) -> None:
 
 def test_files_of_all_kinds_are_imported_by_command(service: RunningService, tmp_path: Path) -> None:
     (tmp_path / "c1.txt").write_bytes(KIDNEY_ZH.encode("gb18030"))
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "c1.txt").write_text(BREAST, encoding="utf-8")
     (tmp_path / "two.jsonl").write_text(json.dumps({"id": "C-2", "text": BREAST}) + "\n{\n", encoding="utf-8")
     (tmp_path / "three.hl7").write_bytes(oru("C3", KIDNEY, filler="C-3")[1:-2])
     base = [sys.executable, "-m", "dicomsvc", "reports"]
@@ -352,9 +354,9 @@ def test_files_of_all_kinds_are_imported_by_command(service: RunningService, tmp
     )
     assert done.returncode == 1, done.stderr
     result = json.loads(done.stdout)
-    assert (result["accepted"], result["rejected"]) == (3, 1)
+    assert (result["accepted"], result["rejected"]) == (4, 1)
     assert result["problems"][0]["file"].endswith("two.jsonl:2")
     out = tmp_path / "out.csv"
     export = [*base, "export", "--out", str(out), "--columns", "laterality", "--where", "laterality=left", *where]
     assert subprocess.run(export, capture_output=True, timeout=120, check=False).returncode == 0
-    assert {"c1", "C-2"} <= {line.split(",")[0] for line in out.read_text(encoding="utf-8").splitlines()}
+    assert {"c1", "deeper/c1", "C-2"} <= {line.split(",")[0] for line in out.read_text(encoding="utf-8").splitlines()}

@@ -13,8 +13,11 @@ _CHARSETS: Final = ("utf-8", "gb18030")
 Read = ReceivedReport | DicomsvcError
 
 
-def read_file(path: Path) -> Iterator[tuple[str, Read]]:
-    """Yield the reports of a file, or why one cannot be read, each with its place in the file (``:LINE`` or empty)."""
+def read_file(path: Path, name: str = "") -> Iterator[tuple[str, Read]]:
+    """Yield the reports of a file, or why one cannot be read, each with its place in the file (``:LINE`` or empty).
+
+    ``name`` identifies the report of a file that is text alone; empty: the file's own name.
+    """
     kind = path.suffix.lower()
     try:
         if kind in (".jsonl", ".ndjson"):
@@ -22,7 +25,8 @@ def read_file(path: Path) -> Iterator[tuple[str, Read]]:
             return
         if path.stat().st_size > _LARGEST_FILE:
             raise TooLarge(f"the file is larger than {_LARGEST_FILE >> 20} MiB")
-        reports = _READERS.get(kind, _document)(path)
+        reader = _READERS.get(kind)
+        reports = reader(path) if reader is not None else _document(path, name or path.stem)
     except DicomsvcError as error:
         yield "", error
         return
@@ -44,7 +48,7 @@ def _lines(path: Path) -> Iterator[tuple[str, Read]]:
                 yield f":{number}", error
 
 
-def _document(path: Path) -> list[ReceivedReport]:
+def _document(path: Path, name: str) -> list[ReceivedReport]:
     from dicomsvc.reports.attachment import text_of
 
     content = path.read_bytes()
@@ -56,7 +60,7 @@ def _document(path: Path) -> list[ReceivedReport]:
         except BadRequest as refusal:
             error = error or refusal
         else:
-            return [ReceivedReport(text, Source.FILE, report_id=path.stem)]
+            return [ReceivedReport(text, Source.FILE, report_id=name)]
     raise error or BadRequest("the file cannot be read")
 
 
