@@ -6,7 +6,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from dicomsvc.reports.schema import Field, fields
+from dicomsvc.reports.schema import Field, Option, fields
 from dicomsvc.reports.values import FieldValue, Status, StructuredReport
 
 LONGEST_QUOTE = 160
@@ -44,7 +44,8 @@ def _lines(report: StructuredReport, language: str) -> Iterator[str]:
         yield _words()["group"][title]["title"][language]
         for value in values:
             yield f"  {_line(value, language)}"
-            yield from (f"      {heading['evidence'][language]}: {quote}" for quote in _quotes(report.text, value))
+            for quote in _quotes(report.text, value):
+                yield f"      {_labelled(heading['evidence'][language], quote, language)}"
 
 
 def _grouped(values: tuple[FieldValue, ...]) -> dict[int, list[FieldValue]]:
@@ -67,7 +68,9 @@ def _group(field: Field | None, identifier: str) -> int:
 
 def _line(value: FieldValue, language: str) -> str:
     field = fields().get(value.field)
-    title = field.title[language] if field else value.field
+    # A list of markers: each is a fact of its own.
+    marker = value.qualifiers.get("marker")
+    title = str(marker) if marker else field.title[language] if field else value.field
     told = _labelled(title, _value(field, value, language), language)
     notes = list(_notes(value, language))
     if not notes:
@@ -76,9 +79,11 @@ def _line(value: FieldValue, language: str) -> str:
 
 
 def _value(field: Field | None, value: FieldValue, language: str) -> str:
-    option = field.option(value.value) if field else None
+    option = _option(field, value.value) if field else None
     if option is not None:
         told = option.title[language]
+    elif field and field.kind == "tnm":
+        told = str(value.value).capitalize()
     elif isinstance(value.value, str):
         told = _named("word", value.value, language)
     else:
@@ -88,13 +93,20 @@ def _value(field: Field | None, value: FieldValue, language: str) -> str:
     return f"{told}{' ' if unit and unit != '%' else ''}{unit}{code}"
 
 
+def _option(field: Field, value: object) -> Option | None:
+    """Return the word's option, by the field or by one of its kind that has the value set for both."""
+    alike = (other for other in fields().values() if other.kind == field.kind)
+    return field.option(value) or next((option for other in alike if (option := other.option(value))), None)
+
+
 def _notes(value: FieldValue, language: str) -> Iterator[str]:
     heading = _words()["heading"]
     if value.part is not None:
         yield f"{heading['part'][language]} {value.part}"
     for name, told in value.qualifiers.items():
-        if told is not False:
-            yield _named("qualifier", name, language) + ("" if told is True else f" {told}")
+        if told is not False and name != "marker":
+            word = _named("word", told, language) if isinstance(told, str) else f"{told:g}"
+            yield _named("qualifier", name, language) + ("" if told is True else f" {word}")
     if value.assertion.value in _words()["assertion"]:
         yield _named("assertion", value.assertion.value, language)
     if value.status.value in _words()["status"]:

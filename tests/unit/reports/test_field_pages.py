@@ -43,8 +43,16 @@ def test_every_value_is_shown_with_its_words(language):
     report = structure(TEXT)
     shown = rendered(report, language)
     for value in report.values:
-        assert fields()[value.field].title[language] in shown
+        assert value.qualifiers.get("marker", fields()[value.field].title[language]) in shown
         assert all(f"[{place.start}:{place.end}]" in shown for place in value.evidence)
+
+
+def test_markers_types_and_derived_values_have_words_in_the_reader_s_language():
+    shown = rendered(structure("（左乳）浸润性导管癌，大小2.5×2.0cm。ER(90%，强+)，CK5/6(-)。"), "zh")
+    assert "CK5/6：阴性" in shown
+    assert "组织学亚型：浸润性癌" in shown
+    assert "强度 强" in shown
+    assert "pT分期：T2（推导；规则 pt_from_size/" in shown
 
 
 def test_an_unread_report_shows_why():
