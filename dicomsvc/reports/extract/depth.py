@@ -14,7 +14,7 @@ from dicomsvc.reports.text.wording import compiled
 from dicomsvc.reports.values import Assertion, FieldValue
 
 RULE = "depth/1"
-_UNREAD = ("gross", "clinical", "blocks", "disclaimer", "intraoperative", "specimen")
+_UNREAD = ("gross", "clinical", "blocks", "disclaimer", "intraoperative")
 _LABEL = re.compile(
     r"(?:(?:tumou?r|microscopic|histologic|depth|extent|level)[a-z ]{0,30}(?:extent|extension|invasion|penetration)"
     r"|浸润深度|侵[及犯]深度|浸润程度)[ ]?(?:\([^()]{0,20}\))?[ ]{0,2}[:.\-=][ ]{0,3}[^.;:。；]{0,80}$"
