@@ -36,6 +36,7 @@ def word(text: str, field: str) -> object:
         ("Skin, melanoma. Breslow thickness: 0.2 cm.", "breslow_thickness_mm", 2),
         ("Skin, melanoma. Breslow depth is 1.25 mm. Clark's level: IV.", "clark_level", 4),
         ("Skin, melanoma. Ulceration: Not identified.", "ulceration", "absent"),
+        ("Skin, melanoma. Extent: more than 4 mm with or without ulceration.", "ulceration", None),
         ("Skin, melanoma. Mitotic rate: 3/mm2.", "mitotic_rate", 3),
         ("（左足跟皮肤）黑色素瘤，Breslow厚度2.3毫米，Clark Ⅳ级，伴溃疡。", "breslow_thickness_mm", 2.3),
         ("（左足跟皮肤）黑色素瘤，Breslow厚度2.3毫米，Clark Ⅳ级，伴溃疡。", "clark_level", 4),
