@@ -15,6 +15,10 @@ from dicomsvc.reports.values import FieldValue, Status
 
 _MICROMETASTASIS = searcher(r"micro[ '\-]{0,2}me[t'\-]{1,2}a?sta|n1[ ]?\(?mi|微转移")
 _MACROMETASTASIS = searcher(r"macro[ \-]{0,2}metasta|宏转移")
+_DEPOSIT = searcher(
+    r"(?:largest|greatest|maximum)[^.;:]{0,30}\b(?:focus|foci|deposit|metastas[ei]s|metastatic \w+)\b[^.;\d]{0,40}"
+    r"(?P<size>\d{1,2}(?:\.\d{1,2})?)[ ]?(?P<unit>mm|cm)\b"
+)
 _ISOLATED = searcher(r"isolated tumou?r cells?|\bitcs?\b|\(i\+\)|孤立肿瘤细胞")
 _DENIED_BEFORE = re.compile(r"\b(?:no|not|without|negative for|or)\b[^.;:]{0,20}$|[未无][^，。；]{0,4}$")
 _NOUGHT_AFTER = re.compile(
@@ -57,11 +61,19 @@ def _pn_from_counts(reading: Reading, case: Case, values: Sequence[FieldValue]) 
 
 def _of_deposits(reading: Reading, category: str, positive: float) -> str | None:
     """Return the category by the size of the deposits; None where the report leaves it open."""
+    largest = _largest_deposit_mm(reading)
+    if largest is not None:
+        return category if largest > 2 else "n1mi" if largest > 0.2 and positive <= 3 else None
     if _said(reading, _MICROMETASTASIS) and not _said(reading, _MACROMETASTASIS):
         return "n1mi" if positive == 1 else category[:2] if positive <= 3 else category
     if _said(reading, _ISOLATED) and positive <= 3:
         return None
     return category
+
+
+def _largest_deposit_mm(reading: Reading) -> float | None:
+    sizes = [float(match["size"]) * (10 if match["unit"] == "cm" else 1) for match in _DEPOSIT.finditer(reading.text)]
+    return max(sizes, default=None)
 
 
 def _said(reading: Reading, pattern: re.Pattern[str]) -> bool:

@@ -40,6 +40,8 @@ def derived(text: str, field: str) -> tuple[object, str] | None:
         (BREAST + "Metastatic carcinoma in 3 of 15 axillary lymph nodes.", "n1a"),
         (BREAST + "Metastatic carcinoma in 9 of 15 axillary lymph nodes.", "n2a"),
         (BREAST + "Metastatic carcinoma in 10 of 15 axillary lymph nodes.", "n3a"),
+        (BREAST + "Carcinoma in 2 of 9 axillary nodes. Largest metastatic focus: 1.5 mm.", "n1mi"),
+        (BREAST + "Carcinoma in 2 of 9 nodes, one a micrometastasis. Largest metastatic deposit: 0.8 cm.", "n1a"),
         (BREAST + "Micrometastasis (0.6 mm) in one of two sentinel lymph nodes positive (1/2).", "n1mi"),
     ],
 )
