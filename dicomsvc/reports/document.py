@@ -1,9 +1,11 @@
 """The master form of a structured report: a JSON document."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from dicomsvc.reports.values import FieldValue, StructuredReport
+
+_NAMES = tuple(field.name for field in fields(FieldValue))
 
 
 def as_document(report: StructuredReport) -> dict[str, Any]:
@@ -17,8 +19,10 @@ def as_document(report: StructuredReport) -> dict[str, Any]:
 
 
 def _value(value: FieldValue) -> dict[str, Any]:
-    document = asdict(value)
-    document["evidence"] = [asdict(place) for place in value.evidence]
+    # Not `asdict`, which copies every piece of every value.
+    document = {name: getattr(value, name) for name in _NAMES}
+    document["evidence"] = [{"start": place.start, "end": place.end} for place in value.evidence]
+    document["code"] = asdict(value.code) if value.code is not None else None
     if not value.qualifiers:
         del document["qualifiers"]
     return document

@@ -45,6 +45,11 @@ def searcher(expression: str) -> re.Pattern[str]:
 
 def compiled(wordings: Iterable[str]) -> re.Pattern[str]:
     """Compile wordings to one pattern; where two fit at a place, the earlier in the table does."""
+    return _of_wordings(tuple(wordings))
+
+
+@cache
+def _of_wordings(wordings: tuple[str, ...]) -> re.Pattern[str]:
     return searcher(alternatives(wordings))
 
 
