@@ -8,6 +8,7 @@ Where no grade is stated, that of breast carcinoma follows from Nottingham's sco
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from dicomsvc.reports.extract.grade_words import (
     CATEGORY,
@@ -33,6 +34,10 @@ from dicomsvc.reports.values import FieldValue, Status
 RULE = "grade/1"
 LEAST = 0.3
 """What stands in a section of less weight (the clinical history) is no grade of this specimen."""
+TRIED = 2000
+"""Words for grades that are looked at."""
+MOST = 80
+"""No report states more grades; what has more is none."""
 _LOOK = 90
 _KINDS = {
     "undifferentiated": ("differentiation", 0.75),
@@ -105,13 +110,15 @@ def read_grades(reading: Reading) -> tuple[Grade, ...]:
     """Return the grades that the report states of invasive tumours."""
     found: list[Grade] = []
     taken = 0
-    for match in GRADES.finditer(reading.text):
+    for match in islice(GRADES.finditer(reading.text), TRIED):
         if match.start() < taken or not _believed(reading, match):
             continue
         grade = _read(reading, match)
         if grade is not None:
             found.append(grade)
             taken = grade.end
+        if len(found) == MOST:
+            break
     return tuple(found)
 
 

@@ -6,8 +6,10 @@ names yield to specific ones, types in situ to invasive ones.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from dicomsvc.reports.extract.assertion import asserted
 from dicomsvc.reports.extract.terms import MOST, Term, find_terms, in_scope, term_value
@@ -21,6 +23,8 @@ TYPE = "histologic_type"
 """The field whose table holds the types; other fields of this kind read the same mentions."""
 LEAST = 0.3
 """What stands in a section of less weight (the clinical history) is not the report's diagnosis."""
+LABELS = 100
+"""Labels whose answers are looked at."""
 YIELD = 0.5
 """A general name yields to a specific one that is believed at least this share as far."""
 _LOOK = 70
@@ -124,8 +128,9 @@ def _terms(reading: Reading, table: Field) -> Iterator[Term]:
     terms = list(find_terms(reading, table))
     yield from terms
     starts = [term.start for term in terms]
-    for label in table.pattern(reading.language).finditer(reading.text):
-        if any(0 <= start - label.end() <= 14 for start in starts):
+    for label in islice(table.pattern(reading.language).finditer(reading.text), LABELS):
+        behind = bisect_left(starts, label.end())
+        if behind < len(starts) and starts[behind] - label.end() <= 14:
             continue
         if term := _answer(reading, table, label.end()):
             yield term

@@ -6,6 +6,7 @@ The grade follows from the sum: 3 to 5 points grade 1, 6 and 7 grade 2, 8 and 9 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from dicomsvc.reports.reading import Reading
 from dicomsvc.reports.schema import Field
@@ -18,6 +19,8 @@ SUM_RULE = "nottingham_from_components/elston_ellis_1991"
 TOGETHER = 260
 """Parts of one score stand within so many characters."""
 LEAST = 0.3
+MOST = 200
+"""Parts and totals that are looked at."""
 _POINTS = r"(?:[\s:;=,\-()]|is\b|was\b|of\b|score\b|grade\b|points?\b|#){0,8}?"
 _SCORED = r"(?:[^.;:]{0,60}?\bscore\s?[=:]?\s?)?"
 _PARTS = searcher(
@@ -93,7 +96,7 @@ def find_nottingham(reading: Reading, field: Field) -> Iterator[FieldValue]:
 
 def read_nottingham(reading: Reading) -> tuple[Nottingham, ...]:
     """Return the scores in the text: at least two parts, or a total that is named as one beside the system's name."""
-    marks = sorted((*_parts(reading), *_totals(reading)), key=lambda mark: mark[0])
+    marks = sorted((*islice(_parts(reading), MOST), *islice(_totals(reading), MOST)), key=lambda mark: mark[0])
     found: list[Nottingham] = []
     group: list[tuple[int, int, str, int]] = []
     for mark in marks:

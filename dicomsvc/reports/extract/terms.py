@@ -6,6 +6,7 @@ the options that count only in its reports.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -58,7 +59,8 @@ def find_terms(reading: Reading, field: Field) -> Iterator[Term]:
     whole = reading.language not in field.settings.get("label", ())
     for start, end in [(0, len(reading.text))] if whole else _behind(labels, len(reading.text)):
         for match in pattern.finditer(reading.text, start, end):
-            labelled = any(0 <= match.start() - label <= NEAR for label in labels)
+            before = bisect_right(labels, match.start()) - 1
+            labelled = before >= 0 and match.start() - labels[before] <= NEAR
             if labelled or whole:
                 yield Term(options[int(str(match.lastgroup)[1:])], match.start(), match.end(), labelled)
 

@@ -1,8 +1,13 @@
 """Histologic grades by their systems, and what is graded but is not the tumour."""
 
+import time
+
 import pytest
 
+from dicomsvc.reports.extract import KINDS
 from dicomsvc.reports.pipeline import structure
+from dicomsvc.reports.reading import Reading
+from dicomsvc.reports.schema import fields
 from dicomsvc.reports.values import FieldValue, Status
 
 BREAST = "FINAL DIAGNOSIS: Left breast, mastectomy. Infiltrating ductal carcinoma. "
@@ -123,3 +128,12 @@ def test_a_stated_grade_stands_before_a_derived_one() -> None:
 def test_kidney_and_prostate_have_grades_of_their_own() -> None:
     assert graded("Right kidney, nephrectomy: renal cell carcinoma, grade 2.") is None
     assert graded("Prostate, prostatectomy: prostatic adenocarcinoma, poorly differentiated, Gleason 4+3=7.") is None
+
+
+@pytest.mark.parametrize("flood", ["grade 2, tubules 3, nuclei 2, mitoses 1. ", "nuclear grade ", "histologic grade: "])
+def test_floods_of_grades_are_answered_in_time(flood: str) -> None:
+    started = time.monotonic()
+    reading = Reading(flood * (200_000 // len(flood)), "en", ("breast",))
+    for field in ("grade", "histologic_type", "nottingham_score", "procedure"):
+        assert len(list(KINDS[fields()[field].kind](reading, fields()[field]))) <= 200
+    assert time.monotonic() - started < 5
