@@ -128,6 +128,7 @@ class ReportEntry(BaseModel):
     accession_number: str
     patient_id: str
     issuer_of_patient_id: str
+    named_study_instance_uid: str | None
     study_instance_uid: str | None
     linked_by: str | None
     held: str | None

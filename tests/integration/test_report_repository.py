@@ -160,6 +160,8 @@ def test_what_cannot_be_kept_is_rejected_with_a_reason(store: Store, said: dict[
 
 def test_text_that_no_database_holds_keeps_its_length(store: Store) -> None:
     receipt = receive(store, "\0\ud800" + BREAST)
+    odd = receive(store, KIDNEY, report_id="F\0-2\ud800", study_instance_uid="1.2\0", patient_id="P\0")
+    assert whole(store, odd.uid).record.named_study_instance_uid is None
     seen = whole(store, receipt.uid)
     assert len(seen.text) == len(BREAST) + 2
     place = next(value.holds["evidence"][0] for value in seen.values if value.field == "er")
@@ -282,6 +284,8 @@ def test_a_value_that_a_field_cannot_have_is_refused_and_nothing_of_the_review_i
         Action(Act.CORRECT, 1, value=None),
         Action(Act.ADD, field="no_such_field", value="x"),
         Action(Act.ADD, field="tumor_size_mm", value="large"),
+        Action(Act.ADD, field="tumor_size_mm", value=float("nan")),
+        Action(Act.ADD, field="tumor_size_mm", value=10**400),
         Action(Act.ADD, field="er", value="positive", evidence=((0, 10_000),)),
         Action(Act.SIGN),
     ):

@@ -25,6 +25,14 @@ def test_a_dicom_port_that_others_reach_needs_a_list_of_callers() -> None:
     assert settings.dimse.calling_ae_titles == ("SCANNER",)
 
 
+def test_reports_are_taken_from_others_only_when_they_are_named() -> None:
+    assert load_settings().hl7.bind is None
+    with pytest.raises(ConfigurationError, match=r"hl7\.peers"):
+        load_settings({"hl7": {"bind": "0.0.0.0:2575"}})
+    settings = load_settings({"hl7": {"bind": "0.0.0.0:2575", "peers": ["10.1.2.3"]}})
+    assert settings.hl7.peers == ("10.1.2.3",)
+
+
 def test_a_misspelt_setting_is_named(tmp_path, monkeypatch) -> None:
     file = tmp_path / "dicomsvc.toml"
     file.write_text("[dimse]\nport = 104\n")

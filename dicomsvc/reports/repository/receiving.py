@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, func, select, update
 
+from dicomsvc.dicom.uids import is_valid_uid
 from dicomsvc.reports.intake.received import Answer, Outcome, ReceivedReport, ReportStatus
 from dicomsvc.reports.repository.linking import BY_PERSON, Link, find_link, lock
 from dicomsvc.reports.repository.records import Held, Review, State
@@ -40,9 +41,15 @@ class Receipt:
 
 
 def cleaned(received: ReceivedReport) -> ReceivedReport:
-    """Return the report with texts that can be stored."""
+    """Return the report with texts that can be stored; a study that no UID can name is none."""
+    study = received.study_instance_uid
     names: dict[str, Any] = {name: storable(getattr(received, name)).strip() for name in _NAMES}
-    return replace(received, text=storable(received.text), **names)
+    return replace(
+        received,
+        text=storable(received.text),
+        study_instance_uid=study if study and is_valid_uid(study) else None,
+        **names,
+    )
 
 
 def objection(received: ReceivedReport) -> str | None:

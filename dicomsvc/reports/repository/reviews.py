@@ -20,6 +20,7 @@ from dicomsvc.store.tables import audit
 
 _r, _value = report.c, report_value.c
 _LONGEST_VALUE: Final = 2000
+_LARGEST_NUMBER: Final = 1e9
 
 
 class Act(StrEnum):
@@ -218,6 +219,8 @@ def _stated(desk: _Desk, action: Action, name: str, part: str | None) -> dict[st
     value = value if option is None else option.value
     if not known.options and known.unit is not None and isinstance(value, str):
         raise BadRequest(f"{name} is a number in {known.unit}")
+    if not isinstance(value, str) and not abs(value) <= _LARGEST_NUMBER:
+        raise BadRequest(f"{name} is no number that a report can state")
     if isinstance(value, str) and len(value) > _LONGEST_VALUE:
         raise BadRequest(f"{name} is longer than {_LONGEST_VALUE} characters")
     for start, end in action.evidence:

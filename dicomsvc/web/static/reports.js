@@ -139,6 +139,18 @@ async function act(...actions) {
   }
 }
 
+async function match() {
+  const said = prompt("Study Instance UID that this report belongs to");
+  if (!said) return;
+  try {
+    report = await call(`${report.url}/match`, { study_instance_uid: said.trim() });
+    showReport();
+    tell("");
+  } catch (error) {
+    tell(`Not matched: ${error.message}`);
+  }
+}
+
 function correct(value) {
   const options = fields.get(value.field)?.options ?? [];
   const words = options.map((option) => option.value).join(", ");
@@ -170,6 +182,7 @@ function showReport() {
   const by = signed ? ` by ${report.signed_name.replaceAll("^", " ")}, ${report.signed_organisation}` : "";
   const why = report.reason ? ` (${report.reason})` : "";
   element("standing").textContent = `${report.status}, version ${report.version} · ${report.state}${why} · ${link} · ${report.review}${by}`;
+  element("match").hidden = !report.held;
   element("values").tBodies[0].replaceChildren();
   for (const value of report.values) showValue(value, signed);
   element("sign-button").textContent = signed ? "Reopen" : "Sign";
@@ -198,6 +211,7 @@ element("search").addEventListener("submit", (event) => { event.preventDefault()
 element("held").addEventListener("change", () => refresh());
 element("more").addEventListener("click", () => refresh(false));
 element("close").addEventListener("click", () => { element("one").hidden = true; });
+element("match").addEventListener("click", match);
 element("accept-all").addEventListener("click", () => act({ action: "accept_all" }));
 element("add-column").addEventListener("click", () => {
   const id = chosenField();
