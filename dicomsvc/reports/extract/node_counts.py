@@ -105,7 +105,13 @@ def _of(reading: Reading) -> Iterator[Count]:
         yield Count(positive, examined, match.start(), match.end(), "ratio", 0.95)
 
 
+_OTHERS = re.compile(r"[。;]|另|\n\s*\n")
+"""What ends the list of those nodes "among them" (其中) that a ratio before has counted already."""
+
+
 def _fractions(reading: Reading) -> Iterator[Count]:
+    last = 0
+    among = False
     for match in FRACTION.finditer(reading.text):
         positive, examined = int(match["positive"]), int(match["examined"])
         before = reading.text[max(0, match.start() - 14) : match.start()]
@@ -114,6 +120,11 @@ def _fractions(reading: Reading) -> Iterator[Count]:
         if NOT_FRACTION_BEFORE.search(before) or NOT_FRACTION_AFTER.match(reading.text, match.end()):
             continue
         if _near_nodes(reading, match.start(), match.end(), 110, 40):
+            *others, between = _OTHERS.split(reading.text[last : match.start()])
+            among = bool(last) and ("其中" in between or (among and not others))
+            last = match.end()
+            if among:
+                continue
             form = "label" if BOTH.search(reading.text[max(0, match.start() - 120) : match.start()]) else "fraction"
             yield Count(positive, examined, match.start(), match.end(), form, 0.95)
 

@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 _BOUNDARY = re.compile(
     r"""
       (?<=[.;!?]) \s+ (?=[A-Z0-9(\[\-*"'])      # a sentence; a stray full stop before a small letter is none
-    | (?<=[;。；！？])                            # Chinese stops need no blank
+    | (?<=[;。；！？◆◇★])                            # Chinese stops need no blank
     | (?<!\s)\s+ [-*•>] \s+ (?=\S)                      # a list's item
     | \n [^\S\n]* (?: \n | [-*•] | \(?[0-9a-zA-Z]{1,2}[.)] \s )
     """,

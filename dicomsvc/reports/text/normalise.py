@@ -14,6 +14,7 @@ _SAME = str.maketrans(
         **dict.fromkeys("‘’‛′`´", "'"),
         **dict.fromkeys("“”„″", '"'),
         **SIMPLIFIED,
+        **dict.fromkeys("◆◇★", ";"),
         **dict.fromkeys("×✕✖╳", "x"),
         "•": "*",
         "·": "*",

@@ -225,6 +225,10 @@ FORMS = """
 （双侧乳腺）左乳浸润性癌，右乳腺病。 | laterality | left
 左肺上叶：腺癌。 | laterality | left
 右侧肾脏：肾细胞癌。 | laterality | right
+（左乳）浸润性癌，腋窝淋巴结（2/16）见癌转移，其中腋尖淋巴结（0/3）。 | lymph_nodes_examined | 16
+（食管）鳞癌，淋巴结未见癌转移（0/20），其中第7组0/8，第8组0/12。 | lymph_nodes_examined | 20
+（左乳）浸润性癌，腋窝淋巴结转移性癌2/14枚，其中1枚伴坏死；另送淋巴结0/2枚未见癌。 | lymph_nodes_examined | 16
+（左肺）腺癌◆大小2.5cm×2cm×2cm◆脏层胸膜未见侵犯◆切缘阴性 | tumor_size_mm | 25
 """
 
 
