@@ -35,7 +35,7 @@ COUNT = searcher(
 ROMAN = searcher(r"\bno\.?[ ]?\(?[ ]?(?P<positive>[ivxl]{1,7})[ ]?/[ ]?(?P<examined>[ivxl]{1,7}|\d{1,2})\b")
 LABEL = searcher(
     rf"(?:number|no\.|#|total|nodes?|count|淋巴结|阳性|转移|检出"
-    rf"|总)(?P<what>[^:=;\d]{{0,110}}?)[:=][ ]{{0,3}}(?:\[?x\]?[ ])?"
+    rf"|总)(?P<what>[^:=;\d]{{0,110}}?(?:\([^():;]{{0,80}}\)[ ]?)?)[:=][ ]{{0,3}}(?:\[?x\]?[ ])?"
     rf"(?P<number>{_NUMBER}|none|zero)[ ]?[枚个]?\b(?P<rest>[ ]?(?:/|of|out of)[ ]?\d{{1,3}})?"
 )
 LABEL_NUMBER = 2

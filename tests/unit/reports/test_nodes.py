@@ -51,6 +51,8 @@ def test_numbers_are_read_as_they_are_spelt(text, number):
         ("Metastatic carcinoma in lymph nodes (No III/XXIV).", (3, 24)),
         ("Number of nodes with macrometastases: 1. Number of nodes with micrometastases: 2. "
          "Total number of nodes examined: 7.", (3, 7)),
+        ("Total number of nodes examined (sentinel and nonsentinel): 14. Number of lymph nodes with macrometastases "
+         "(greater than 2 mm): 1. Number with micrometastases (greater than 0.2 mm to 2 mm): 0.", (1, 14)),
         ("Metastatic carcinoma is present in 7. of 20 lymph nodes.", (7, 20)),
     ],
 )  # fmt: skip
