@@ -23,10 +23,13 @@ from dicomsvc.reports.extract.grade_words import (
     REFUSED_AFTER,
     REFUSED_TIER,
     SYSTEMS,
+    TICKED,
     TUMOUR,
+    UNTICKED,
     VALUE,
 )
 from dicomsvc.reports.extract.nottingham import GRADE_RULE, Nottingham, read_nottingham
+from dicomsvc.reports.extract.terms import unchecked
 from dicomsvc.reports.reading import Reading
 from dicomsvc.reports.schema import Field
 from dicomsvc.reports.values import FieldValue, Status
@@ -136,7 +139,7 @@ def _read(reading: Reading, match: re.Match[str]) -> Grade | None:
     left, _ = reading.clauses.around(match.start(), match.end())
     # A full stop at a scanned line's end parts nothing.
     before = re.sub(r"\.?\s+", " ", text[max(left, match.start() - _LOOK) : match.start()])
-    if REFUSED.search(before) or ELSEWHERE.search(before):
+    if unchecked(reading, match.start()) or REFUSED.search(before) or ELSEWHERE.search(before):
         return None
     if not match["differentiation"] and (in_situ := IN_SITU.search(before)) and not INVASIVE.search(in_situ[0]):
         return None
@@ -155,14 +158,17 @@ def _read(reading: Reading, match: re.Match[str]) -> Grade | None:
 
 
 def _labelled(match: re.Match[str], after: str) -> Grade | None:
-    """Return the grade that stands behind its name."""
-    value = VALUE.match(after)
-    if value is None or REFUSED_AFTER.match(after[value.end() :]):
+    """Return the grade that stands behind its name; of a list's, the one whose box is ticked."""
+    ticked = TICKED.search(after) if UNTICKED.match(after) else None
+    begin = ticked.end() if ticked else 0
+    value = VALUE.match(after, begin)
+    if value is None or REFUSED_AFTER.match(after[value.end() :]) or (UNTICKED.match(after) and not ticked):
         return None
     named = next((system for system, words in SYSTEMS if words.search(match[0] + after[: value.end()])), None)
     said = "differentiation" if value["d1"] or value["z1"] else "two_tier" if value["t1"] or value["h1"] else "numbered"
     plain = not named and match[0] == "grade" and not after.lstrip(" ").startswith(":")
-    return Grade(_worst(value), named or said, match.start(), match.end() + value.end(), 0.92 if plain else 0.97)
+    start = match.end() + begin if ticked else match.start()
+    return Grade(_worst(value), named or said, start, match.end() + value.end(), 0.92 if plain else 0.97)
 
 
 def _means_grade(reading: Reading, match: re.Match[str]) -> bool:

@@ -103,6 +103,9 @@ TUMOUR = re.compile(
     r"carcinom|adenoca|tumou?r|sarcoma|grade|differentiat|type|neoplasm|stage|nhg|p[tnm][0-4x]|癌|瘤|分化|分级"
 )
 ENTRY = re.compile(r"\s{0,2}(?:\([^()]{0,30}\)\s{0,2})?:")
+UNTICKED = re.compile(r"[\s:=]{0,4}(?:\[\s{0,3}\]|\(\s{0,3}\)|[□☐◯○])")
+TICKED = re.compile(r"[\[(]\s?[x✓✔√*]\s?[\])]|[☑☒■√✓✔]")
+"""A list of answers begins with an empty box; the answer stands behind the ticked one."""
 CATEGORY = re.compile(r"[\s,;(]{0,3}y?p?t[0-4is]")
 SYSTEMS = tuple(
     (system, re.compile(words))

@@ -29,6 +29,7 @@ FLOOR = 0.3
 """Nor those with one in sections of less weight than this, as the clinical history."""
 MOST = 5
 """Mentions of one option that are looked at."""
+_EMPTY_BOX = re.compile(r"(?:\[\s{0,3}\]|\(\s{0,3}\)|[□☐◯○])\s{0,3}(?:g[1-4x]\s?[:,-]?\s?)?$")
 _DEGREE = r"(?:well|moderate(?:ly)?|poorly)(?:\s?(?:to|/)\s?(?:moderately|poorly))?"
 _GRADED = rf"(?:{_DEGREE}[\s.-]{{0,3}}differentiated(?:,\.)?[\s,-]{{0,3}})?"
 _NUMBERED = r"(?:\(?(?:grade|g)\s?(?:[1-4]|i{1,3})(?:\s?(?:of|/)\s?(?:[34]|i{2,3}))?\)?(?:,\.)?[\s,-]{0,3})?"
@@ -61,8 +62,13 @@ def find_terms(reading: Reading, field: Field) -> Iterator[Term]:
         for match in pattern.finditer(reading.text, start, end):
             before = bisect_right(labels, match.start()) - 1
             labelled = before >= 0 and match.start() - labels[before] <= NEAR
-            if labelled or whole:
+            if (labelled or whole) and not unchecked(reading, match.start()):
                 yield Term(options[int(str(match.lastgroup)[1:])], match.start(), match.end(), labelled)
+
+
+def unchecked(reading: Reading, start: int) -> bool:
+    """Whether an empty box stands before ``start``: an answer of a list that was not chosen."""
+    return _EMPTY_BOX.search(reading.text[max(0, start - 12) : start]) is not None
 
 
 def _behind(labels: list[int], length: int) -> list[tuple[int, int]]:

@@ -125,6 +125,20 @@ def test_a_stated_grade_stands_before_a_derived_one() -> None:
     assert (value.value, value.status) == (3, Status.STATED)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        COLON + "[ ] Well differentiated [x] Moderately differentiated [ ] Poorly differentiated",
+        COLON + "( ) G1 (X) G2 ( ) G3: Poorly differentiated",
+        COLON + "Histologic grade: [ ] 1 [x] 2 [ ] 3",
+        COLON + "Histologic grade: [ ] G1 [X] G2 [ ] G3",
+        "结肠腺癌。分化程度 □高分化 ☑中分化 □低分化。",
+    ],
+)
+def test_answers_that_are_not_chosen_from_a_list_do_not_count(text: str) -> None:
+    assert graded(text) == 2
+
+
 def test_kidney_and_prostate_have_grades_of_their_own() -> None:
     assert graded("Right kidney, nephrectomy: renal cell carcinoma, grade 2.") is None
     assert graded("Prostate, prostatectomy: prostatic adenocarcinoma, poorly differentiated, Gleason 4+3=7.") is None
