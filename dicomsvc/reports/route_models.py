@@ -274,7 +274,7 @@ class ActionOrder(BaseModel):
     number: int | None = Field(None, ge=1, lt=1 << 31)
     field: str | None = Field(None, max_length=64)
     part: str | None = Field(None, max_length=64)
-    value: str | float | int | None = Field(None, union_mode="left_to_right")
+    value: str | int | float | None = Field(None, union_mode="left_to_right")
     evidence: tuple[PlaceEntry, ...] = Field((), max_length=20)
     """Where the text says so."""
     comment: str = Field("", max_length=4096)

@@ -8,6 +8,7 @@ from dicomsvc.errors import BadRequest
 from dicomsvc.reports.repository.filters import FieldFilter, Operator, parse_filter
 from dicomsvc.reports.repository.highlights import found_in
 from dicomsvc.reports.repository.storable import bigrams, storable
+from dicomsvc.reports.route_models import ActionOrder
 
 
 @pytest.mark.parametrize(
@@ -67,3 +68,9 @@ def test_the_snippet_begins_shortly_before_the_first_word() -> None:
     found = found_in(text, None, ["kidney"])
     assert [piece.text for piece in found.snippet if piece.match] == ["kidney"]
     assert len("".join(piece.text for piece in found.snippet)) <= 320
+
+
+@pytest.mark.parametrize("value", [2, 2.5, "2", "t2a", None])
+def test_a_value_keeps_its_type_on_the_way_in(value: object) -> None:
+    said = ActionOrder.model_validate({"action": "correct", "number": 1, "value": value}).said.value
+    assert (said, type(said)) == (value, type(value))
