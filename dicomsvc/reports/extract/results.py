@@ -50,7 +50,7 @@ _SCALE = re.compile(
 _REVERSED = re.compile(r"[\d%][\s.]{0,2}[=-]\s?$")
 _UNCHOSEN = re.compile(r"(?:\[\s?\]|__+|☐|□|\(\s\))\s*$")
 _OR_OTHER = re.compile(
-    r"\s*(?:/|\bor\b|\bvs\b)\s*(?:negative|positive|equivocal|amplified)|\s*controls?\b|\s+(?:is|are) defined"
+    r"\s*(?:/|\bor\b|\bvs\b)\s*(?:negative|positive|equivocal|amplified)|\s*cont(?:rols?)?\b|\s+(?:is|are) defined"
 )
 _LEAVES_LIST = re.compile(
     r"[;。；:]|\b(?:is|are|was|were|which|shows?|while|whereas|with|by)\b|[.]\s+[A-Z][a-z]{2,}\s[a-z]"

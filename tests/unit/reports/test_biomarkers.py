@@ -163,6 +163,12 @@ def test_chinese_lists_of_stains_are_read_sign_by_sign() -> None:
     }
 
 
+def test_a_stain_that_is_only_named_gives_nothing() -> None:
+    assert (
+        found("ihc_marker", "An immunohistochemical stain for CD31 supports the diagnosis. E-CADHERIN. NEG CONT.") == []
+    )
+
+
 def test_evidence_holds_the_name_and_the_words_that_decide() -> None:
     text = "COMMENT: There was no HER2 overexpression detected in this carcinoma."
     (status,) = found("her2", text)
