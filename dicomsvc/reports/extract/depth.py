@@ -6,6 +6,7 @@ through it, or behind a label ("Depth of invasion:"); "within 2 mm of the serosa
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from dicomsvc.reports.extract.assertion import asserted
 from dicomsvc.reports.reading import Reading
@@ -14,6 +15,8 @@ from dicomsvc.reports.text.wording import compiled
 from dicomsvc.reports.values import Assertion, FieldValue
 
 RULE = "depth/1"
+_FLOOD = 200
+"""Mentions of a layer that are looked at; more stand in no report."""
 _UNREAD = ("gross", "clinical", "blocks", "disclaimer", "intraoperative")
 _LABEL = re.compile(
     r"(?:(?:tumou?r|microscopic|histologic|depth|extent|level)[a-z ]{0,30}(?:extent|extension|invasion|penetration)"
@@ -48,7 +51,7 @@ def find_depth(reading: Reading, field: Field) -> Iterator[FieldValue]:
     """Yield the deepest layer reached."""
     deepest: tuple[int, Option, int, int] | None = None
     for rank, option in enumerate(field.options):
-        for match in compiled(_wordings(reading, option)).finditer(reading.text):
+        for match in islice(compiled(_wordings(reading, option)).finditer(reading.text), _FLOOD):
             section = reading.section_at(match.start())
             beyond = rank == len(field.options) - 1
             if section is not None and section.kind in _UNREAD:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from dicomsvc.reports.reading import Reading
 from dicomsvc.reports.schema import Field
@@ -10,6 +11,8 @@ from dicomsvc.reports.values import FieldValue
 
 STAGE_RULE = "stage_group/1"
 EDITION_RULE = "ajcc_edition/1"
+_FLOOD = 200
+"""Mentions that are looked at; more stand in no report."""
 _GROUP = r"(?P<group>0|iv|i{1,3}|[ⅰ-ⅳ]|[1-4])[ ]?(?P<sub>[abc][1-3]?|is)?"
 _STAGE = searcher(
     rf"\bstag(?:e|ing)(?P<label>[ ]?group(?:ing)?)?(?:[ ]?\([^()]{{0,30}}\))?[ ]{{0,2}}[:=\-]?[ ]{{0,3}}"
@@ -37,7 +40,7 @@ _NEARBY = re.compile(r"ajcc|uicc|tnm|stag|\bp[tnm]|edition|分期|版")
 
 def find_stage_group(reading: Reading, field: Field) -> Iterator[FieldValue]:
     """Yield each stage group; English arabic numbers count only behind "stage group"."""
-    for match in _STAGE.finditer(reading.text):
+    for match in islice(_STAGE.finditer(reading.text), _FLOOD):
         before = reading.text[max(0, match.start() - 25) : match.start()]
         if reading.weight_at(match.start()) < 0.2 or _NOT_TUMOUR.search(before):
             continue
@@ -61,7 +64,7 @@ def find_stage_group(reading: Reading, field: Field) -> Iterator[FieldValue]:
 
 def find_edition(reading: Reading, field: Field) -> Iterator[FieldValue]:
     """Yield the AJCC/UICC edition where staging is spoken of."""
-    for match in _EDITION.finditer(reading.text):
+    for match in islice(_EDITION.finditer(reading.text), _FLOOD):
         around = reading.text[max(0, match.start() - 60) : match.end() + 40]
         if _NEARBY.search(around) is None or reading.weight_at(match.start()) < 0.2:
             continue
