@@ -5,6 +5,7 @@ nothing is none; ``unless`` wordings by language, within which the field's own n
 """
 
 from collections.abc import Iterator
+from itertools import islice
 
 from dicomsvc.reports.extract.assertion import asserted
 from dicomsvc.reports.reading import Reading
@@ -13,6 +14,8 @@ from dicomsvc.reports.text.wording import compiled
 from dicomsvc.reports.values import Assertion, FieldValue, Status
 
 RULE = "finding/1"
+MOST = 300
+"""Mentions of one finding that are looked at; no report has as many."""
 NAME = 12
 """How far, in characters, another name may reach beyond the finding's on either side."""
 _CONFIDENCE = {"answer": 0.98, "prose": 0.95, "bare": 0.7}
@@ -22,7 +25,7 @@ def find_finding(reading: Reading, field: Field) -> Iterator[FieldValue]:
     """Yield ``present`` or ``absent`` for each mention; a mention that decides nothing only where ``bare`` is set."""
     bare = field.settings.get("bare", True)
     bare_counts = bare[reading.language] if isinstance(bare, dict) else bare
-    for match in field.pattern(reading.language).finditer(reading.text):
+    for match in islice(field.pattern(reading.language).finditer(reading.text), MOST):
         if not reading.weight_at(match.start()) or _means_other(reading, field, match.start(), match.end()):
             continue
         said = asserted(reading, match.start(), match.end())

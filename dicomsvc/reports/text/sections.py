@@ -45,6 +45,8 @@ _AFTER = re.compile(r"[ \-]{0,4}(?P<colon>:)|[ ]{0,2}\.(?= )|(?=[ ]{2,}|$)")
 _SENTENCE_END = ".:;!?。；：！？)]*"
 _AFTER_CHINESE = re.compile(r"[ ]{0,4}(?:[】\]」〕][ ]{0,2}:?|(?P<colon>:))")
 _HAN = re.compile(r"[\u3400-\u9fff]")
+INDENT = 80
+"""How many blanks at most may stand before a Chinese heading in its line."""
 _WITHIN_WORDS = ("diagnosis", "synoptic", "addendum")
 """Kinds whose Chinese headings may follow other words (``直肠癌病理诊断：``); others would be part of a word."""
 _OF_A_LINE = ("specimen", "administrative")
@@ -108,7 +110,9 @@ def _chinese_end(original: str, text: str, match: re.Match[str]) -> int | None:
     after = _AFTER_CHINESE.match(text, end)
     if after is not None and (after["colon"] or text[start - 1 : start] in "【[「〔"):
         return after.end()
-    line = original[original.rfind("\n", 0, start) + 1 : start].strip(" \t\r\u3000")
+    begin = max(0, start - INDENT)
+    line_start = original.rfind("\n", begin, start)
+    line = original[line_start + 1 if line_start >= 0 else begin : start].strip(" \t\r\u3000")
     if line or not (end == len(text) or original[end] in "\r\n" or (original[end].isspace() and end - start >= 4)):
         return None
     return end
