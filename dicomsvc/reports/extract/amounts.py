@@ -24,6 +24,7 @@ _OF_HER2 = re.compile(
       | \bihc\s?[:=]?\s?(?P<ihc>[0-3])(?!\d|[.%/]\d|%)
       | ^\s?[:=]?\s?\(\s?(?P<held>[0-3])\s?\) | ^\s?[:=]\s?(?P<answer>[0-3])(?!\d|[.%/]\d|%)
       | ^\s(?P<alone>[0-3])(?=\s?[,;.)](?!\d)|$)
+      | (?<![\d.])(?P<points>[0-3])\s?分
       | ^\s?\(\s?(?P<signs>\+{1,3})\s?[,)] | (?<!\+)(?P<many>\+{2,3})(?!\+)
       | \b(?:negative|equivocal|positive)\s?\(\s?(?P<told>[0-3])\s?\)""",
     re.VERBOSE,

@@ -75,6 +75,11 @@ _DENIED = {
     "rearranged": "not_rearranged",
     "lost": "retained",
 }
+_ASKABLE = re.compile(r"(?:突变|扩增|重排|融合|表达)$")
+"""What a gene is asked for in Chinese; the answer may stand behind it ("突变(-)", "突变检测：阴性")."""
+_ASKED = re.compile(
+    r"\s?(?:检测|分析|状态|情况)?\s?[:=(]{0,2}\s?(?:阴性?|未(?:检出|见|检测到|突变|扩增)?|-(?=\s?[),;，。；]|$))|\s?(?P<topic>检测|分析|状态|情况)"
+)
 _SHARE = re.compile(r"(?P<less><|less\sthan)?\s?(?P<share>\d{1,3}(?:\.\d)?)\s?%(?!\s?(?:neutral|buffered|formalin))")
 _PLAINLY = re.compile(r"p|immuno|reactive|over|express|阳|过")
 _NO = re.compile(r"\b(?:no|neither|nor|without|lack of|absence of)\s(?:evidence\sof\s)?$")
@@ -149,6 +154,9 @@ def told_after(reading: Reading, group: Group, limit: int) -> Told | None:
             break
         if _REVERSED.search(gap) or _UNCHOSEN.search(gap) or _OR_OTHER.match(stretch, match.end()):
             continue
+        asked = _ASKED.match(stretch, match.end()) if _ASKABLE.search(match[0]) else None
+        if asked and asked["topic"]:
+            continue
         direct = _FILLER.fullmatch(gap) is not None or _leads_on(reading.original[group.end : begin])
         labelled = direct and (":" in gap or "(" in gap[:3] or "=" in gap)
         if not labelled and explains(reading, group.start, end):
@@ -157,6 +165,8 @@ def told_after(reading: Reading, group: Group, limit: int) -> Told | None:
         if result == "positive" and _SHARE.search(gap) and not _PLAINLY.match(match[0]):
             # "95% nuclear staining": the percent says it.
             return None
+        if asked and result in _DENIED:
+            return Told(_DENIED[result], group.start, group.end + asked.end(), direct, begin)
         denial = _NO.search(reading.text, max(0, group.start - 24), group.start) if result in _DENIED else None
         # "No HER2 overexpression detected".
         result, start = (_DENIED[result], denial.start()) if denial else (result, group.start)
