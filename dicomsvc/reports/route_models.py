@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from dicomsvc.reports.repository.receiving import Receipt
 from dicomsvc.reports.repository.records import (
@@ -18,6 +18,8 @@ from dicomsvc.reports.repository.records import (
 from dicomsvc.reports.repository.reviews import Act, Action
 from dicomsvc.reports.repository.search import Hit
 
+Qualifier = Annotated[str, Field(max_length=64, pattern=r"^[a-z0-9_]+$")]
+Told = Annotated[str, Field(max_length=200)]
 Uid = Annotated[str, Field(max_length=64, pattern=r"^[0-9.]+$")]
 
 
@@ -277,6 +279,8 @@ class ActionOrder(BaseModel):
     value: str | int | float | None = Field(None, union_mode="left_to_right")
     evidence: tuple[PlaceEntry, ...] = Field((), max_length=20)
     """Where the text says so."""
+    qualifiers: dict[Qualifier, bool | int | FiniteFloat | Told] = Field({}, max_length=20)
+    """Further facts, such as ``percent`` or ``margin``."""
     comment: str = Field("", max_length=4096)
     person_name: str = Field("", max_length=194)
     """Family^Given, as DICOM writes names."""
@@ -287,9 +291,10 @@ class ActionOrder(BaseModel):
         return Action(
             act=Act(self.action),
             ordinal=self.number,
-            field=self.field,
+            field_name=self.field,
             part=self.part,
             value=self.value,
+            qualifiers=self.qualifiers,
             evidence=tuple((place.start, place.end) for place in self.evidence),
             comment=self.comment,
             person_name=self.person_name,

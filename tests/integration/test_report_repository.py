@@ -228,15 +228,16 @@ def test_what_a_person_corrects_holds_and_what_was_found_is_kept(store: Store) -
     act(
         store,
         receipt.uid,
-        Action(Act.CORRECT, er, value="negative", comment="control failed"),
+        Action(Act.CORRECT, er, value="negative", comment="control failed", qualifiers={"intensity": "weak"}),
         Action(Act.CORRECT, size, value=25, evidence=((start, start + 6),)),
         Action(Act.REMOVE, number_of(seen, "pr")),
-        Action(Act.ADD, field="perineural_invasion", value="absent"),
+        Action(Act.ADD, field_name="perineural_invasion", value="absent"),
         revision=seen.record.revision,
     )
     after = whole(store, receipt.uid)
     values = {value.field: value for value in after.values}
     assert (values["er"].holds["value"], values["er"].found["value"]) == ("negative", "positive")  # type: ignore[index]
+    assert values["er"].holds["qualifiers"] == {"intensity": "weak"}
     assert values["perineural_invasion"].found is None
     assert [(each.action, each.who) for each in after.reviews] == [
         ("correct", WHO),
@@ -282,11 +283,11 @@ def test_a_value_that_a_field_cannot_have_is_refused_and_nothing_of_the_review_i
     for action in (
         Action(Act.CORRECT, 1, value="maybe"),
         Action(Act.CORRECT, 1, value=None),
-        Action(Act.ADD, field="no_such_field", value="x"),
-        Action(Act.ADD, field="tumor_size_mm", value="large"),
-        Action(Act.ADD, field="tumor_size_mm", value=float("nan")),
-        Action(Act.ADD, field="tumor_size_mm", value=10**400),
-        Action(Act.ADD, field="er", value="positive", evidence=((0, 10_000),)),
+        Action(Act.ADD, field_name="no_such_field", value="x"),
+        Action(Act.ADD, field_name="tumor_size_mm", value="large"),
+        Action(Act.ADD, field_name="tumor_size_mm", value=float("nan")),
+        Action(Act.ADD, field_name="tumor_size_mm", value=10**400),
+        Action(Act.ADD, field_name="er", value="positive", evidence=((0, 10_000),)),
         Action(Act.SIGN),
     ):
         with pytest.raises(BadRequest):

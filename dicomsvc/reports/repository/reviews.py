@@ -20,6 +20,8 @@ from dicomsvc.store.tables import audit
 
 _r, _value = report.c, report_value.c
 _LONGEST_VALUE: Final = 2000
+# Qualifiers that say of what a value is, not what it is.
+_NAMING: Final = ("margin", "station", "marker", "lesion", "system")
 _LARGEST_NUMBER: Final = 1e9
 
 
@@ -40,15 +42,19 @@ class Act(StrEnum):
 class Action:
     """One action; ``ordinal`` is the number of the value, ``value`` the right one, ``evidence`` where it stands.
 
+    A value that is corrected keeps the qualifiers that say of what it is (which margin, which station); others, such as
+    a percentage, are those of the action.
+
     To sign takes the signer's ``person_name`` (Family^Given, PS3.5 6.2.1) and ``organisation``.
     """
 
     act: Act
     ordinal: int | None = None
-    field: str | None = None
+    field_name: str | None = None
     part: str | None = None
     value: str | float | int | None = None
     evidence: tuple[tuple[int, int], ...] = ()
+    qualifiers: Mapping[str, str | float | int | bool] = field(default_factory=dict)
     comment: str = ""
     person_name: str = ""
     organisation: str = ""
@@ -143,20 +149,22 @@ def _accept_all(desk: _Desk, action: Action) -> None:
 def _correct(desk: _Desk, action: Action) -> None:
     value = _value_row(desk, action)
     holds = _stated(desk, action, value.field, value.part if action.part is None else action.part)
+    kept = {name: said for name, said in value.holds.get("qualifiers", {}).items() if name in _NAMING}
+    holds = _with_qualifiers(holds, {**kept, **action.qualifiers})
     kind = ValueReview.ADDED if value.found is None else ValueReview.CORRECTED
     _change(desk, value.ordinal, {"holds": holds, "review": kind, **columns_of(holds)})
     _record(desk, action, value.ordinal, value.field, value.holds, holds)
 
 
 def _add(desk: _Desk, action: Action) -> None:
-    if action.field is None:
+    if action.field_name is None:
         raise BadRequest("a value that is added needs its field")
-    holds = _stated(desk, action, action.field, action.part)
+    holds = _with_qualifiers(_stated(desk, action, action.field_name, action.part), action.qualifiers)
     last = select(func.coalesce(func.max(_value.ordinal), 0)).where(_value.report == desk.row.id)
     ordinal = desk.connection.execute(last).scalar_one() + 1
     values = {"report": desk.row.id, "ordinal": ordinal, "review": ValueReview.ADDED, "holds": holds, "found": None}
     desk.connection.execute(report_value.insert().values({**values, **columns_of(holds)}))
-    _record(desk, action, ordinal, action.field, None, holds)
+    _record(desk, action, ordinal, action.field_name, None, holds)
 
 
 def _remove(desk: _Desk, action: Action) -> None:
@@ -241,6 +249,11 @@ def _stated(desk: _Desk, action: Action, name: str, part: str | None) -> dict[st
         "confidence": 1.0,
         "rule": "person/1",
     }
+
+
+def _with_qualifiers(holds: dict[str, Any], qualifiers: Mapping[str, str | float | int | bool]) -> dict[str, Any]:
+    said = {name: storable(told) if isinstance(told, str) else told for name, told in qualifiers.items()}
+    return {**holds, "qualifiers": said} if said else holds
 
 
 _ASSERTIONS: Final = {"absent": Assertion.ABSENT, "indeterminate": Assertion.INDETERMINATE}
