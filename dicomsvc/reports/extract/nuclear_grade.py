@@ -15,14 +15,16 @@ from dicomsvc.reports.values import FieldValue
 
 RULE = "nuclear_grade/1"
 _NAMES = searcher(
-    r"(?P<fuhrman>\bfu[hr]{1,3}m[ae]n{1,2}\b)|(?P<isup>\b(?:who[\s/\-]{0,3})?isup(?:[\s/\-]{0,3}who)?\b|\bnucleolar grad(?:e|ing))"
+    r"(?P<fuhrman>\bfu[hr]{1,3}m[ae]n{1,2}\b)"
+    r"|(?P<isup>\b(?:who[\s/\-]{0,3})?isup(?:[\s/\-]{0,3}who)?\b|\bnucleolar grad(?:e|ing))"
     r"|(?P<unnamed>\bnuclear grad(?:e|ing)\b|\b(?:histologic(?:al)?|tumou?r|histopathologic) grade\b|\bgrade\b|核分级)"
 )
 _OF = r"(?:\s{0,2}\(?\s{0,2}(?:/|of|out of)\s{0,2}(?:4|iv|four|ⅳ)\b\)?)?"
 _FILL = (
     r"(?:'?s\b|[\s:;,.()\[\]\-=/\"*]|nuclear|nucleolar|histologic(?:al)?|grad(?:e|es|ed|ing)\b|score|system|classification|"
     r"criteria|is\b|was\b|of\b|as\b|a\b|the\b|tumou?r|overall|predominantly|mostly|high(?:est)?|up to|focally|"
-    r"if applicable|who/isup|isup|(?:19|20)\d\d\b|1\s?-\s?4\b|1 to 4\b|i\s?-\s?iv\b|et al\b|modified|核|分级|级别|为|g(?=\s?[1-4]))"
+    r"if applicable|who/isup|isup|(?:19|20)\d\d\b|"
+    r"1\s?-\s?4\b|1 to 4\b|i\s?-\s?iv\b|et al\b|modified|核|分级|级别|为|g(?=\s?[1-4]))"
 )
 _BEHIND = re.compile(
     rf"{_FILL}{{0,24}}?(?!1\s?(?:-|to)\s?4\b|i\s?-\s?iv\b)g?(?P<number>{NUMBER})"
