@@ -6,6 +6,7 @@ const fields = new Map();
 let columns = ["laterality", "histologic_type", "tumor_size_mm"];
 let filters = [];
 let shown = 0;
+let asking = 0;
 let report = null;
 let tag = "";
 
@@ -83,21 +84,27 @@ function showRow(row) {
   showSnippet(row.snippet, make("td", "", line, "snippet"));
 }
 
+function showHead() {
+  shown = 0;
+  element("table").tBodies[0].replaceChildren();
+  const head = element("table").tHead;
+  head.replaceChildren();
+  const line = make("tr", "", head);
+  for (const name of ["Report", "Accession", "Standing", ...columns.map(title), ""]) make("th", name, line);
+}
+
 async function refresh(fresh = true) {
   showChosen();
-  if (fresh) {
-    shown = 0;
-    element("table").tBodies[0].replaceChildren();
-    const head = element("table").tHead;
-    head.replaceChildren();
-    const line = make("tr", "", head);
-    for (const name of ["Report", "Accession", "Standing", ...columns.map(title), ""]) make("th", name, line);
-  }
   const asked = query();
   asked.set("limit", PAGE);
-  asked.set("offset", shown);
+  asked.set("offset", fresh ? 0 : shown);
+  asking += 1;
+  const mine = asking;
   try {
     const page = await call(`/api/reports?${asked}`);
+    // Another question was asked meanwhile: its answer is the one to show.
+    if (mine !== asking) return;
+    if (fresh) showHead();
     page.reports.forEach(showRow);
     shown += page.reports.length;
     element("more").hidden = shown >= page.total;
