@@ -11,7 +11,7 @@ import sys
 from typing import Final
 
 from dicomsvc.errors import BadRequest, TooLarge, UnsupportedMediaType
-from dicomsvc.reports.charset import codec_named
+from dicomsvc.reports.text.charset import codec_named
 from dicomsvc.reports.text.wording import searcher
 
 LARGEST_BYTES: Final = 64 << 20

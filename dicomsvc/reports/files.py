@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Final
 
 from dicomsvc.errors import BadRequest, TooLarge
-from dicomsvc.reports.attachment import LARGEST_BYTES, decoded, plain_text, text_of
+from dicomsvc.reports.attachment import LARGEST_BYTES, plain_text, text_of
 from dicomsvc.reports.intake.received import ReceivedReport, ReportStatus, Source
+from dicomsvc.reports.text.charset import text_from
 
 SUFFIXES: Final = (".txt", ".text", ".hl7", ".json", ".pdf", ".rtf", ".html", ".htm", ".dcm")
 """Names by which a folder's files are taken for reports; JSON Lines are the caller's."""
 _BATCH: Final = re.compile(rb"(?:\A|[\r\n\x0b])(?=MSH.)")
-_HAN: Final = re.compile(r"[\u4e00-\u9fff]")
 _HTML: Final = re.compile(r"\s*(?:<!doctype html|<html|<div|<body)", re.IGNORECASE)
 
 
@@ -50,7 +50,7 @@ def reports_in(content: bytes) -> list[ReceivedReport]:
         return read_diagnostic_report(content)
     if start.startswith(b"{\\rtf") or b"%PDF-" in content[:1024]:
         return [_plain(text_of(content, ""))]
-    text = _decoded(content)
+    text = text_from(content)
     return [_plain(plain_text(text) if _HTML.match(text[:300]) else text)]
 
 
@@ -79,17 +79,3 @@ def _plain(text: str) -> ReceivedReport:
     if not text.strip():
         raise BadRequest("there is no text in it")
     return ReceivedReport(text, Source.FILE, ReportStatus.FINAL)
-
-
-def _decoded(content: bytes) -> str:
-    """Decode by a byte order mark, or as UTF-8, else as GB 18030 where that gives Chinese, else as Windows-1252."""
-    try:
-        return decoded(content, "utf-8")
-    except BadRequest:
-        pass
-    try:
-        text = decoded(content, "gb18030")
-    except BadRequest:
-        text = ""
-    # Single signs of Western text, such as a micro sign and the letter after it, read as GB give a letter or two.
-    return text if len(_HAN.findall(text)) * 5 > len(text) else content.decode("cp1252", "replace")

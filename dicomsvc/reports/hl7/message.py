@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Final
 
 from dicomsvc.errors import BadRequest, NotParseable
-from dicomsvc.reports.charset import codec_named
+from dicomsvc.reports.text.charset import codec_named
 from dicomsvc.reports.text.wording import searcher
 
 CHARSETS: Final = {
