@@ -18,10 +18,11 @@ _BATCH: Final = re.compile(rb"(?:\A|[\r\n\x0b])(?=MSH.)")
 _HTML: Final = re.compile(r"\s*(?:<!doctype html|<html|<div|<body)", re.IGNORECASE)
 
 
-def reports_in_file(path: Path) -> list[ReceivedReport]:
+def reports_in_file(path: Path, name: str = "") -> list[ReceivedReport]:
     """Return the reports in a file: HL7 v2 (also a batch), FHIR JSON, DICOM, PDF, RTF, HTML or plain text.
 
-    What the file does not say of a report is empty; one without an identifier of its own gets the file's name.
+    What the file does not say of a report is empty; one without an identifier of its own gets ``name``,
+    or the file's name.
 
     Raises
     ------
@@ -32,9 +33,8 @@ def reports_in_file(path: Path) -> list[ReceivedReport]:
     """
     if path.stat().st_size > LARGEST_BYTES:
         raise TooLarge(f"the file is larger than {LARGEST_BYTES >> 20} MB: no report")
-    return [
-        report if report.report_id else replace(report, report_id=path.stem) for report in reports_in(path.read_bytes())
-    ]
+    name = name or path.stem
+    return [report if report.report_id else replace(report, report_id=name) for report in reports_in(path.read_bytes())]
 
 
 def reports_in(content: bytes) -> list[ReceivedReport]:
