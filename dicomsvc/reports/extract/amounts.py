@@ -22,7 +22,8 @@ _OF_HER2 = re.compile(
       | \bscores?(?:\s+(?:of|is)|\s?[:=])?\s?(?P<score>[0-3])(?!\d|[.%/]\d|%)
       | \bintensity(?:\s+(?:of|is)|\s?[:=])\s?(?P<intensity>[0-3])(?!\d|\.\d|%)
       | \bihc\s?[:=]?\s?(?P<ihc>[0-3])(?!\d|[.%/]\d|%)
-      | ^\s?[:=]?\s?\(\s?(?P<held>[0-3])\s?\) | ^\s?[:=]\s?(?P<answer>[0-3])(?!\d|[.%/]\d|%)
+      | (?:^\s?[:=]?|over\s?-?expressed|over\s?-?expression)\s?\(\s?(?P<held>[0-3])\s?\)
+      | ^\s?[:=]\s?(?P<answer>[0-3])(?!\d|[.%/]\d|%)
       | ^\s(?P<alone>[0-3])(?=\s?[,;.)](?!\d)|$)
       | (?<![\d.])(?P<points>[0-3])\s?分
       | ^\s?\(\s?(?P<signs>\+{1,3})\s?[,)] | (?<!\+)(?P<many>\+{2,3})(?!\+)

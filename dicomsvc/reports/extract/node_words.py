@@ -46,7 +46,8 @@ NOT_COUNTS = re.compile(
     r"|ratio)[ ]?$|[./&\d]$|[a-z]-$"
 )
 NOT_FRACTION_BEFORE = re.compile(
-    r"(?:grade|score|nottingham|hpf|mitos\w*|level|levels|\bck|keratins?|/|\.|-|inked|page|%|ratio|\+)[ :]{0,2}$|\d$"
+    r"(?:grade|score|allred|\ber|\bp(?:g|ge)?r|o?estrogen|progesterone|receptors?"
+    r"|nottingham|hpf|mitos\w*|level|levels|\bck|keratins?|/|\.|-|inked|page|%|ratio|\+)[ :]{0,2}$|\d$"
 )
 SCORE = re.compile(r"(?:grade|score|nottingham|page|level|block)[ :]{0,2}$")
 BOTH = re.compile(r"(?:number|no\.|#|total)[^:;]{0,60}(?:positive|involved|metasta)[^:;]{0,60}:[ ]{0,3}$")

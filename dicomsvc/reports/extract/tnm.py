@@ -103,7 +103,7 @@ def categories(reading: Reading) -> tuple[Category, ...]:
     found: list[Category] = []
     reached = 0
     for anchor in islice(_ANCHOR.finditer(reading.text), 20 * _MOST):
-        if anchor.start() < reached or not _readable(reading, anchor.start()):
+        if anchor.start() < reached or not _readable(reading, anchor.start()) or _scores(reading, anchor.start()):
             continue
         if len(found) > _MOST:
             break
@@ -115,6 +115,14 @@ def categories(reading: Reading) -> tuple[Category, ...]:
     found.extend(category for category in labelled if not _covered(category, found))
     ordered = sorted(found, key=lambda category: category.start)[:_MOST]
     return tuple(_chosen(reading, ordered))
+
+
+_GRADED = re.compile(r"(?:grade|nottingham|bloom|sbr|elston)[^()]{0,20}\([ ]?$")
+
+
+def _scores(reading: Reading, offset: int) -> bool:
+    """Whether letters stand for tubules, nuclei and mitoses behind a grade: "grade 2 (T3, N2, M1)"."""
+    return _GRADED.search(reading.text, max(0, offset - 40), offset) is not None
 
 
 def _readable(reading: Reading, offset: int) -> bool:
