@@ -17,7 +17,8 @@ from dicomsvc.reports.values import Assertion
 
 BEFORE, AFTER = 90, 90
 """How many characters before and after a finding are looked at, within its clause."""
-_BRACKETS = r"(?:\([^()]{0,60}\)[ ]{0,3}|\[[^\[\]]{0,60}\][ ]{0,3})?"
+_BY = r"(?:by (?:the )?(?:invasive )?(?:tumou?r|carcinoma|cancer|melanoma)(?: cells)?[ ]{0,3})?"
+_BRACKETS = rf"{_BY}(?:\([^()]{{0,60}}\)[ ]{{0,3}}|\[[^\[\]]{{0,60}}\][ ]{{0,3}})?"
 _CHINESE_END = re.compile(r"[,，](?![ ]{0,2}(?:均|皆|都|全部))")
 """A Chinese comma parts what is said of one finding from the next, unless it says the same of all."""
 _ANSWER = re.compile(rf"[ ]{{0,3}}{_BRACKETS}(?::|=|-{{1,2}}(?=[ a-z\u3400-\u9fff])|\.{{3,}})[ .\-*\[\]]{{0,6}}")

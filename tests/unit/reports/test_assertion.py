@@ -108,3 +108,52 @@ def test_lymphatic_and_venous_invasion_do_not_contradict_each_other():
     values = {value.field: value for value in structure(text).values}
     assert (values["lymphatic_invasion"].value, values["venous_invasion"].value) == ("present", "absent")
     assert (values["lymphovascular_invasion"].value, values["lymphovascular_invasion"].status) == ("present", "stated")
+
+
+HEAD = "FINAL DIAGNOSIS: Sigmoid colon, resection: adenocarcinoma of the colon. "
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "value"),
+    [
+        ("Macroscopic large vessel invasion is absent. Microscopic (small vessel) invasion is present.",
+         "lymphovascular_invasion", PRESENT),
+        ("Tumour invades blood vessels.", "lymphovascular_invasion", PRESENT),
+        ("The tumour does not invade blood vessels.", "lymphovascular_invasion", ABSENT),
+        ("Carcinoma is seen in lymphatic spaces.", "lymphovascular_invasion", PRESENT),
+        ("No carcinoma is seen in lymphatic spaces.", "lymphovascular_invasion", ABSENT),
+        ("Angiolymphatic: not identified.", "lymphovascular_invasion", ABSENT),
+        ("Lymphatics: involved.", "lymphatic_invasion", PRESENT),
+        ("Dilated lymphatics are present in the submucosa.", "lymphovascular_invasion", NOTHING),
+        ("Vascular space involvement by tumor: absent.", "lymphovascular_invasion", ABSENT),
+        ("Vascular invasion (V): V0.", "lymphovascular_invasion", ABSENT),
+        ("Vascular invasion (V): V2.", "lymphovascular_invasion", PRESENT),
+        ("Lymphangiosis carcinomatosa is found.", "lymphovascular_invasion", PRESENT),
+        ("Renal vein invasion is seen.", "lymphovascular_invasion", NOTHING),
+        ("No invasion of blood vessels, lymphatics or perineural spaces.", "perineural_invasion", ABSENT),
+        ("Nerve involvement: none.", "perineural_invasion", ABSENT),
+        ("Tumour surrounds small nerves.", "perineural_invasion", PRESENT),
+        ("PNI: present.", "perineural_invasion", PRESENT),
+        ("Stage: pT2, pNI, pMX.", "perineural_invasion", NOTHING),
+    ],
+)  # fmt: skip
+def test_invasion_is_told_in_many_forms(text, field, value):
+    assert case(text, field) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "invasions"),
+    [
+        ("pT3, pN1 (2/20), L1, V0, Pn1, R0.", (PRESENT, ABSENT, PRESENT)),
+        ("pT3 pN0 (0/20) L0 V1 Pn0 G2 R0.", (ABSENT, PRESENT, ABSENT)),
+        ("pT3, PN1, L0, V0, R0.", (ABSENT, ABSENT, NOTHING)),
+        ("Fracture of L1. Block V1.", (NOTHING, NOTHING, NOTHING)),
+    ],
+)
+def test_codes_of_invasion_count_beside_categories(text, invasions):
+    fields = ("lymphatic_invasion", "venous_invasion", "perineural_invasion")
+    assert tuple(case(text, field) for field in fields) == invasions
+
+
+def case(text: str, field: str) -> object:
+    return next((value.value for value in structure(HEAD + text).values if value.field == field), None)
