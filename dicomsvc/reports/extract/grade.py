@@ -18,6 +18,8 @@ from dicomsvc.reports.extract.grade_words import (
     GRADES,
     IN_SITU,
     INVASIVE,
+    LABEL_OF_BLOCK,
+    NAMED_VALUE,
     NUMERALS,
     REFUSED,
     REFUSED_AFTER,
@@ -27,6 +29,7 @@ from dicomsvc.reports.extract.grade_words import (
     TUMOUR,
     UNTICKED,
     VALUE,
+    WRAPPED,
 )
 from dicomsvc.reports.extract.nottingham import GRADE_RULE, Nottingham, read_nottingham
 from dicomsvc.reports.extract.terms import unchecked
@@ -141,11 +144,15 @@ def _read(reading: Reading, match: re.Match[str]) -> Grade | None:
     before = re.sub(r"\.?\s+", " ", text[max(left, match.start() - _LOOK) : match.start()])
     if unchecked(reading, match.start()) or REFUSED.search(before) or ELSEWHERE.search(before):
         return None
+    if not before.strip() and WRAPPED.search(text[max(0, match.start() - 16) : match.start()]):
+        return None
     if not match["differentiation"] and (in_situ := IN_SITU.search(before)) and not INVASIVE.search(in_situ[0]):
         return None
     after = text[match.end() : match.end() + 80]
     if match["label"] or match["major"] or match["zhlabel"]:
         return _labelled(match, after)
+    if match["named"]:
+        return _of_system(match, after)
     if REFUSED_AFTER.match(after) or ((match["tier"] or match["zhtier"]) and REFUSED_TIER.match(after)):
         return None
     if match["short"] and not _means_grade(reading, match):
@@ -171,6 +178,14 @@ def _labelled(match: re.Match[str], after: str) -> Grade | None:
     return Grade(_worst(value), named or said, start, match.end() + value.end(), 0.92 if plain else 0.97)
 
 
+def _of_system(match: re.Match[str], after: str) -> Grade | None:
+    """Return the grade that stands behind the name of its system alone."""
+    value = NAMED_VALUE.match(after)
+    if value is None:
+        return None
+    return Grade(NUMERALS[value["n1"]], "nottingham", match.start(), match.end() + value.end(), 0.92)
+
+
 def _means_grade(reading: Reading, match: re.Match[str]) -> bool:
     """Whether "G2" is a grade, not a block's label: in capitals, near to a tumour's name or beside its category."""
     section = reading.section_at(match.start())
@@ -178,6 +193,8 @@ def _means_grade(reading: Reading, match: re.Match[str]) -> bool:
         return False
     if match[0].startswith("nh"):
         return True
+    if LABEL_OF_BLOCK.search(reading.text[max(0, match.start() - 12) : match.start()]):
+        return False
     beside = TUMOUR.search(reading.text[max(0, match.start() - _LOOK) : match.start()])
     category = CATEGORY.match(reading.text[match.end() : match.end() + 12])
     return reading.original[match.start()] in "GH" and bool(beside or category)
@@ -190,5 +207,5 @@ def _worst(match: re.Match[str]) -> int:
         return 4
     if tier := groups.get("h1"):
         return {"低": 1, "中": 2, "高": 3}[tier]
-    degrees = [DEGREES[word] for key in _DEGREE_KEYS if (word := groups.get(key))]
+    degrees = [DEGREES[" ".join(word.split())] for key in _DEGREE_KEYS if (word := groups.get(key))]
     return max([*degrees, *(NUMERALS[word] for key in ("n1", "n2", "n3", "n4") if (word := groups.get(key)))])

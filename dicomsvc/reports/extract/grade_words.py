@@ -18,18 +18,20 @@ DEGREES = _numbered(
         "poorly poor slightly little high 低 差 较差 不良",
         "undifferentiated 未",
     )
-)
+) | {"moderately well": 2, "moderate well": 2}
 _DEGREE = (
-    r"(?:well|highly|slightly|little|medium|mod(?:erate(?:ly|dly)?|eratly)?|mderately|intermediate(?:ly)?|poor(?:ly)?)"
+    r"(?:well|highly|slightly|little|medium|moderate(?:ly)?\swell|mod(?:erate(?:ly|dly)?|eratly)?|mderately|"
+    r"intermediate(?:ly)?|poor(?:ly)?)"
 )
 _JOIN = r"[\s,]{0,2}(?:to|and|or|-|/|through)[\s\-]{0,2}"
-_DIFFERENTIATED = r"differ[ae]n(?:tiated|tiation|t[il]ated)"
+_DIFFERENTIATED = r"diff(?:er[ae]n(?:tiated|tiation|t[il]?ated))?"
 _NUMBER = r"(?:[1-4]|i{1,3}|iv|[il]{2,3}|l|11|111|[ⅰⅱⅲⅳ]|one|two|three|four)"
 _NAMES = (
     r"(?:nottingham|elston|ellis|scarff|scharff|bloom|richardson|s\.?b\.?r\.?|m?sbr|figo|who|tnm|ajcc|nsabp|n\.s\.a\.b\.p\.|"
     r"edmondson|steiner|combined|overall|final|composite|histologic(?:al)?|histopathologic(?:al)?|tumou?r|modified|"
     r"modification|invasive|infiltrating|carcinoma)"
 )
+_SCORERS = r"nottingham|elston|ellis|scarff|scharff|bloom|richardson|sbr|s\.b\.r\.|mbr|nhg|诺丁汉"
 _ZH_DEGREES = r"[高中低未])[度等]?(?:分化)?\s?[-~至到/、]?\s?(?P<z2>[中低未])?[度等]?分化"
 
 GRADES = searcher(
@@ -41,7 +43,8 @@ GRADES = searcher(
     r"|(?P<major>\b(?:worst|major)\s(?:histologic )?(?:differentiation|grade)\b)"
     rf"|(?P<label>\b(?:{_NAMES}(?:[\s/\-'&,]{{0,3}}(?:of|and|the)\b)?[\s/\-'&,]{{0,3}})*?grad(?:e|ing)\b"
     r"(?:\s?of (?:the )?(?:invasive )?(?:tumou?r|carcinoma))?)"
-    rf"|(?P<tier>\b(?P<t1>low|intermediate|high)(?:{_JOIN}(?P<t2>intermediate|high))?"
+    rf"|(?P<named>\b(?:(?:modified\s)?(?:{_SCORERS})(?:[\s/\-'&,]{{0,3}}(?:(?:and\s)?(?:{_SCORERS})))*)(?:[\s:=(]|\bscale\b){{1,4}})"
+    rf"|(?P<tier>\b(?P<t1>low|intermediate|medium|moderate|high)(?:{_JOIN}(?P<t2>intermediate|high))?"
     r"[\s\-]{1,2}(?:combined |histologic |nottingham )*grade\b)"
     r"|(?P<short>\b(?:nh|h)?g-?(?P<n1>[1-4])(?:\s?[-/~]\s?g?(?P<n2>[1-4]))?\b)"
     rf"|(?P<zh>(?P<z1>{_ZH_DEGREES})"
@@ -54,7 +57,7 @@ GRADES = searcher(
 """Every form in which a text may name a grade; the group that matched says which."""
 _FILL = (
     r"(?:[\s:;,.()\[\]\-=*\"'#]|is\b|was\b|of\b|score\b|scale\b|system\b|applicable\b|if\b|per\b|by\b|in\b|the\b|tumou?r\b|"
-    r"carcinoma\b|using\b|nottingham\b|modified\b|e*m?sbr\b|bloom|scarff|richardson|elston|ellis|who\b|figo\b|"
+    r"carcinoma\b|using\b|nottingham\b|modified\b|e*m?sbr\b|(?:bloom|scarff|elston)(?:\s?&|\sand\b)?|richardson|ellis|who\b|figo\b|"
     r"classification\b|histologic(?:al)?\b|combined\b|overall\b|invasive\b|grade\b|predominantly\b|ajcc\b|"
     r"1,\s?2,\s?3|1-3|i-iii|/?differentiation\b|wors[et]\b|area\b|major\b|edmondson|steiner|级|为|第|分级|法)"
 )
@@ -72,12 +75,14 @@ VALUE = re.compile(
 """What may stand behind a grade's name: fillers, then the grade."""
 REFUSED = re.compile(
     r"(?:nuclear|nuclei|mitotic|mitosis|architectur\w*|cytologic\w*|regression|response|gleason|fuhrm\w*|furhman|isup|"
-    r"inflammat\w*|black'?s|hepatitis|activity|steatosis|fibrosis|dysplasia|dcis|lcis|in[\s-]?situ|intraductal|"
+    r"inflammat\w*|black'?s|cirrhosis|treatment effect|budding|mesorect\w*|"
+    r"(?:becker|ryan|mandard|dworak|r[oö]del)\w*|"
+    r"hepatitis|activity|steatosis|fibrosis|dysplasia|dcis|lcis|in[\s-]?situ|intraductal|"
     r"non[\s-]?invasive|squamous intraepithelial|\bpin|van nuys|toxicity|rejection|necrosis|"
     r"(?:cribriform|comedo\w*|solid|papillary) patterns?|\bfocal|\bfocally|"
     r"areas? of|foci of|focus of|component of|clark\w*|edmondson[- ]?steiner|\btrg|miller[- ]?payne|\bmp|核|炎症|"
     r"消退|异型增生|上皮内瘤变|原位|退缩|nuclear grade [^.;]{1,24}\()[\s:,\-(\[/]{0,3}"
-    r"(?:(?:type|carcinoma|component|histologic|grade|tumou?r|of|the|is|an?)[\s:,\-]{0,2}){0,2}$"
+    r"(?:(?:type|carcinoma|component|histologic|grade|score|tumou?r|of|the|is|an?)[\s:,\-]{0,2}){0,2}$"
 )
 """What a grade stands behind that is not the tumour's."""
 REFUSED_AFTER = re.compile(
@@ -91,6 +96,14 @@ REFUSED_AFTER = re.compile(
 REFUSED_TIER = re.compile(
     r"[\s,\-(]{0,3}(?:hepatitis|urothelial atypia|\w{0,12}\s?atypia|nuclei|nuclear|mitotic|cytolog|核)"
 )
+WRAPPED = re.compile(r"(?:nuclear|nuclei|cytologic|mitotic)\.?\s{1,3}$")
+"""What a grade stands behind that a full stop of the scanner's parts from it ("NUCLEAR. GRADE 3")."""
+NAMED_VALUE = re.compile(
+    r"(?P<n1>[1-3]|i{1,3})(?![a-z0-9%*]|\.\d|\s?\+|\s?(?:/|of|out of)\s?9|\s?[cm]m\b)"
+    r"(?:\s?(?:/|of|out of)\s?(?:3|iii)\b)?"
+)
+"""The grade that stands behind a system's name alone ("SBR 2", "Nottingham II/III"); a sum of points is none."""
+LABEL_OF_BLOCK = re.compile(r"(?:\b(?:on|in|of|see|part)|blocks?|slides?|cassettes?|sections?)[\s:#]{1,2}$")
 ELSEWHERE = re.compile(
     r"(?:histor(?:y|ies) of|h/o|previous(?:ly)?|prior|outside|biopsy (?:showed|proven)|negative for|no evidence of|"
     r"metasta(?:tic|ses|sis)|既往|转移性?)[^.;:。；]{0,30}$"

@@ -37,10 +37,15 @@ _TOTALS = searcher(
     r"\b(?:(?:nottingham|richardson|s\.?b\.?r\.?|elston|combined|total|overall)[\s\-]{1,2}"
     r"(?:(?:combined|total|overall|histologic(?:al)?|nottingham|breast cancer)[\s\-]{1,2})*(?:score|sum|points)|total)"
     r"[\s:;=,(]{0,4}(?:is |of |score |= ?){0,2}(?P<total>[3-9])(?:\s?(?:/|of|out of)\s?9)?(?:\s|[.,;:)\](]|$)"
-    r"|(?:nottingham|sbr|nhg|richardson|诺丁汉)[^.;。；]{0,30}?\(?(?P<a>[1-3])\s?\+\s?(?P<b>[1-3])\s?\+\s?(?P<c>[1-3])"
+    r"|\b(?:nottingham|richardson|s\.?b\.?r\.?|elston)[\s:=(,]{1,4}(?P<of_nine>[3-9])\s?(?:/|of|out of)\s?9\b"
     r"|(?:总分|合计|总评分)[\s:为=]{0,3}(?P<total_zh>[3-9])\s?分?"
+)
+_ADDED = searcher(
+    r"(?:nottingham|sbr|nhg|richardson|诺丁汉)[^.;。；]{0,30}?\(?(?P<a>[1-3])\s?\+\s?(?P<b>[1-3])\s?\+\s?(?P<c>[1-3])"
+    r"(?:\s?=\s?(?P<sum>[3-9])\b)?"
     r"|(?:分级|级)\s?[(]\s?(?P<d>[1-3])\s?\+\s?(?P<e>[1-3])\s?\+\s?(?P<f>[1-3])"
 )
+_SUMMAND = re.compile(r"\s?\+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +137,19 @@ def _parts(reading: Reading) -> Iterator[tuple[int, int, str, int]]:
 
 def _totals(reading: Reading) -> Iterator[tuple[int, int, str, int]]:
     for match in _TOTALS.finditer(reading.text):
+        total = match["total"] or match["of_nine"] or match["total_zh"]
+        # The first of points that are added up is no total.
+        if reading.weight_at(match.start()) < LEAST or _SUMMAND.match(reading.text, match.end() - 1):
+            continue
+        named = match["of_nine"] or re.search(r"nottingham|richardson|s\.?b\.?r|elston", match[0])
+        yield match.start(), match.end(), "named" if named else "total", int(total)
+    for match in _ADDED.finditer(reading.text) if "+" in reading.text else ():
         if reading.weight_at(match.start()) < LEAST:
             continue
-        if match["a"] or match["d"]:
-            first, last = ("a", "c") if match["a"] else ("d", "f")
-            yield from _added(match, first, last)
-            continue
-        named = re.search(r"nottingham|richardson|s\.?b\.?r|elston", match[0]) is not None
-        yield match.start(), match.end(), "named" if named else "total", int(match["total"] or match["total_zh"])
+        first, last = ("a", "c") if match["a"] else ("d", "f")
+        yield from _added(match, first, last)
+        if match["sum"]:
+            yield match.start(), match.end(), "total", int(match["sum"])
 
 
 def _added(match: re.Match[str], first: str, last: str) -> Iterator[tuple[int, int, str, int]]:

@@ -45,6 +45,14 @@ def graded(text: str) -> object:
         ("Histologic grade: low grade.", 1),
         ("Invasive carcinoma G-2, pT3.", 2),
         ("Grade 4 (of 4).", 4),
+        ("Moderately well differentiated.", 2),
+        ("Mod. diff.", 2),
+        ("Poorly diff. tumour.", 3),
+        ("Medium grade.", 2),
+        ("Histologic grade: G3 (poorly differentiated) of G4.", 3),
+        ("SBR II/III.", 2),
+        ("Scarff-Bloom-Richardson: 3.", 3),
+        ("Histologic grade (Bloom & Richardson) = 3.", 3),
     ],
 )
 def test_grades_are_read_in_every_form(text: str, grade: int) -> None:
@@ -77,6 +85,12 @@ def test_chinese_grades_are_read(text: str, grade: int) -> None:
         "History of grade 3 carcinoma.",
         "Cassette G1: tumor. G2: margin.",
         "Chronic hepatitis, grade 2.",
+        "Cirrhosis, grade 3, stage 4.",
+        "Treatment effect: grade 2 (partial response).",
+        "Tumour regression score: grade 3.",
+        "Tumour budding: low grade.",
+        "NUCLEAR.\nGRADE 3.",
+        "Keratin is tried on G3.",
     ],
 )
 def test_what_is_graded_but_no_invasive_tumour_gives_no_grade(text: str) -> None:
@@ -104,6 +118,8 @@ def test_a_nottingham_grade_carries_its_score_and_components() -> None:
         ("Tubule Formation - Minimal, less than 10% (score = 3). Nuclear Pleomorphism - Moderate (score = 2). "
          "Mitotic Count - (score = 2).", 7, 2),
         ("SBR (3+3+3).", 9, 3),
+        ("Nottingham score 3 + 2 + 2 = 7.", 7, 2),
+        ("Nottingham 8/9.", 8, 3),
     ],
 )  # fmt: skip
 def test_where_no_grade_is_stated_it_follows_from_the_score(text: str, total: int, grade: int) -> None:
