@@ -70,7 +70,8 @@ def _of_mention(reading: Reading, start: int, end: int, words: MarginWords) -> I
     head = reading.text[min(begin, first) : first]
     if words.idle.search(reading.text[max(0, start - 40) : start]) or words.idle.search(head[-40:]):
         return
-    tail = _tail(reading, end, words)
+    # Ink is named where specimens are described, too: only what reaches it tells of a margin.
+    tail = "" if reading.text[start:end] == "ink" else _tail(reading, end, words)
     around = reading.text[first:start]
     headed = _HEADED.match(reading.text[end : end + 30])
     listed = list(_listed(reading, end + headed.end(), words)) if headed else []
@@ -78,6 +79,8 @@ def _of_mention(reading: Reading, start: int, end: int, words: MarginWords) -> I
     state, left, right, lesion = _said(head, tail, words)
     near_end = length_before(head + around)
     distance = near_end or length_behind(tail)
+    if state is None and distance is not None and not distance.mm:
+        state = Assertion.PRESENT
     if (state is None and distance is None) or (listed and state is None):
         return
     if near_end:
@@ -88,7 +91,7 @@ def _of_mention(reading: Reading, start: int, end: int, words: MarginWords) -> I
         start=first - left,
         end=end + right,
         state=state,
-        names=_names(around, words),
+        names=_names(reading.text[first:end], words),
         distance=distance,
         closest=bool(words.closest.search(around)),
         all=bool(words.all.search(around)),

@@ -41,6 +41,14 @@ def involved(text: str) -> str | None:
         "Margins: R0.",
         "pT3, pN0, MX, L1, V0, R0.",
         "The tumor was completely removed.",
+        "Surgical resection margin invasion: no.",
+        "CRM: 5 mm.",
+        "Staple line free of tumor.",
+        "Proximal donut: no tumor present.",
+        "No ink on tumor.",
+        "No carcinoma on ink.",
+        "Completeness of excision: complete.",
+        "Both boundaries are free of neoplastic lesions.",
     ],
 )
 def test_free_margins_are_not_involved(text):
@@ -58,6 +66,11 @@ def test_free_margins_are_not_involved(text):
         "Resection margin involved: Yes (adventitia).",
         "Positive radial margin; other margins are negative.",
         "Surgical margin involvement: Positive.",
+        "CRM positive (<1 mm).",
+        "Carcinoma is present on ink.",
+        "Tumor transects the deep margin.",
+        "Tumor extends to the edge of the specimen.",
+        "Radial margin: 0 mm.",
         "Tumor at margins.",
         "Classification: pT4, pN2, G3, L1, V1, R1.",
         "Margins: Proximal: negative; distal: negative; radial: involved.",
@@ -153,3 +166,7 @@ def test_the_evidence_of_a_distance_holds_it():
 
 def test_names_that_contain_one_another_take_no_time():
     assert structure(HEAD + "内侧" * 20_000 + " soft tissue" * 5_000 + " margin").quality.language
+
+
+def test_ink_that_marks_a_specimen_is_no_margin():
+    assert involved(HEAD + "The specimen is positive for blue ink, tumor to the left.") is None
