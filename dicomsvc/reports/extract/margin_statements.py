@@ -21,6 +21,7 @@ MOST = 300
 _SENTENCE = re.compile(r"[.;!?。；]\s+(?=[A-Z(\[\-*])|[。；;]|\s[-*•]{1,2}\s+(?=[A-Z])|\n\s*\n|\n\s*[-*•]")
 _CHINESE_CLAUSE = re.compile(r"[^，,。；]*(?:[，,](?=\s*(?:均|皆|都|未|无|阴性|见|可见|查见|\())[^，,。；]*)*")
 """A Chinese comma goes on about the margin only where a verb or an answer follows."""
+_NEGATIVE = re.compile(r"n(?!/a)(?!ot (?:appl|ass|spec|know|stat))|absent")
 _HEADED = re.compile(r"\s*(?:status|assessment|involvement)?\s?[:.]")
 _ANSWERS = {
     **dict.fromkeys(("no", "none", "negative", "free", "absent", "not", "clear", "uninvolved"), Assertion.ABSENT),
@@ -137,7 +138,11 @@ def _said(head: str, tail: str, words: MarginWords) -> tuple[Assertion | None, i
     if question := words.question.match(tail):
         return _ANSWERS.get(question["answer"]), 0, question.end(), None
     if before := _before(head, words):
-        return before
+        answer = words.answered.match(tail) if before[0] is Assertion.PRESENT else None
+        if answer is None:
+            return before
+        told = _NEGATIVE.match(answer["answer"])
+        return (Assertion.ABSENT, before[1], answer.end(), before[3]) if told else (None, 0, 0, None)
     decided = words.decides.search(tail)
     if decided is None or decided.lastgroup == "none":
         return None, 0, decided.end() if decided else 0, None

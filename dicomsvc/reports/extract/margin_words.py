@@ -20,6 +20,7 @@ class MarginWords:
     whole: Mapping[Assertion, re.Pattern[str]]
     decides: re.Pattern[str]
     question: re.Pattern[str]
+    answered: re.Pattern[str]
     before: Mapping[Assertion, re.Pattern[str]]
     denies: re.Pattern[str]
     subject: re.Pattern[str]
@@ -62,6 +63,7 @@ def margin_words(language: str) -> MarginWords:
         },
         decides=re.compile(decides),
         question=re.compile(words(table["question"])),
+        answered=re.compile(words(table["answered"])),
         before={state: re.compile(words(table["before"][state])) for state in (Assertion.ABSENT, Assertion.PRESENT)},
         name=re.compile(names),
         names_before=re.compile(rf"{run}$"),

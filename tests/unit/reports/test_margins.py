@@ -42,6 +42,10 @@ def involved(text: str) -> str | None:
         "pT3, pN0, MX, L1, V0, R0.",
         "The tumor was completely removed.",
         "Surgical resection margin invasion: no.",
+        "Tumor present at margin: No.",
+        "Invasive carcinoma at margin(s): not identified.",
+        "Margin(s) involved: none.",
+        "Margins: the tumor extends to 0.7 cm from the resection margin.",
         "CRM: 5 mm.",
         "Staple line free of tumor.",
         "Proximal donut: no tumor present.",
@@ -166,6 +170,10 @@ def test_the_evidence_of_a_distance_holds_it():
 
 def test_names_that_contain_one_another_take_no_time():
     assert structure(HEAD + "内侧" * 20_000 + " soft tissue" * 5_000 + " margin").quality.language
+
+
+def test_a_question_without_answer_says_nothing():
+    assert involved(HEAD + "Tumour present at margin: not assessed.") is None
 
 
 def test_ink_that_marks_a_specimen_is_no_margin():
