@@ -12,7 +12,6 @@ from typing import Final
 
 from dicomsvc.errors import BadRequest, TooLarge, UnsupportedMediaType
 from dicomsvc.reports.text.charset import codec_named
-from dicomsvc.reports.text.wording import searcher
 
 LARGEST_BYTES: Final = 64 << 20
 _SECONDS: Final = 30.0
@@ -50,6 +49,8 @@ def text_of(content: bytes, media_type: str, charset: str = "utf-8") -> str:
 
 def plain_text(markup: str) -> str:
     """Return HTML without its tags; where a block ends, a line does."""
+    from dicomsvc.reports.text.wording import searcher  # of the extra, and the service starts without it
+
     pieces, last = [], 0
     for match in searcher(f"(?i){_TAG}").finditer(markup):
         pieces.append(markup[last : match.start()])

@@ -21,9 +21,14 @@ _BY = r"(?:by (?:the )?(?:invasive )?(?:tumou?r|carcinoma|cancer|melanoma)(?: ce
 _BRACKETS = rf"{_BY}(?:\([^()]{{0,60}}\)[ ]{{0,3}}|\[[^\[\]]{{0,60}}\][ ]{{0,3}})?"
 _CHINESE_END = re.compile(r"[,，](?![ ]{0,2}(?:均|皆|都|全部))")
 """A Chinese comma parts what is said of one finding from the next, unless it says the same of all."""
-_ANSWER = re.compile(rf"[ ]{{0,3}}{_BRACKETS}(?::|=|-{{1,2}}(?=[ a-z\u3400-\u9fff])|\.{{3,}})[ .\-*\[\]]{{0,6}}")
+_ASKED = rf"(?:is |are )?(?:present|identified|seen|noted|found|detected)[ ]{{0,3}}{_BRACKETS}(?:\?[ ]?:?|:)"
+_ANSWER = re.compile(
+    rf"[ ]{{0,3}}{_BRACKETS}(?P<mark>\?:?|:|=|-{{1,2}}(?=[ a-z\u3400-\u9fff])|\.{{3,}}|{_ASKED})[ .\-*\[\]]{{0,6}}"
+)
+_TICKED = re.compile(r"[ ]{0,3}(?:(?:\[[ _]{0,3}\]|☐|□)[^\[\]☐☒☑□■\n:]{1,40}){0,5}(?:\[[ ]?[x✓√][ ]?\]|☒|☑|■)[ ]{0,2}")
+"""Up to the box that is ticked, in a row of boxes to choose from."""
 
-_NEXT = re.compile(rf"[ ]{{0,3}}{_BRACKETS}(?:\.[ \n]{{1,3}}|\n[ ]{{0,3}})")
+_NEXT = re.compile(rf"[ ]{{0,3}}{_BRACKETS}(?:\.[ \n]{{1,3}}|,[ ]{{1,2}}|\n[ ]{{0,3}})")
 _ALONE = re.compile(r"[ ]{0,2}(?:[.,;\n(]|$)")
 _OTHER_LABEL = re.compile(r"[\s.\-]*(?:$|final evaluation|[a-z][a-z /()\-]{2,45}:|[0-9][.)] )")
 """What follows a label that has no answer: the next label, or a list to choose from."""
@@ -100,8 +105,10 @@ def _answered(text: str, start: int, end: int, words: _Words) -> Asserted | None
     mark = _ANSWER.match(text, end)
     if mark is None:
         return None
+    ticked = _TICKED.match(text, mark.end("mark"))
+    begin = ticked.end() if ticked else mark.end()
     for assertion in (None, Assertion.INDETERMINATE, Assertion.ABSENT, Assertion.PRESENT):
-        if found := words.label[assertion].match(text, mark.end()):
+        if found := words.label[assertion].match(text, begin):
             return Asserted(assertion, start, found.end(), "answer")
     # A label whose answer is no word that we know, or is missing, says nothing by itself.
     unanswered = _OTHER_LABEL.match(text[mark.end() : mark.end() + 60])

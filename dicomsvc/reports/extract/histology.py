@@ -27,6 +27,8 @@ LABELS = 100
 """Labels whose answers are looked at."""
 YIELD = 0.5
 """A general name yields to a specific one that is believed at least this share as far."""
+VAGUE = ("carcinoma", "invasive_carcinoma")
+"""Names that tell nothing of the type, so that a metastasis's name tells more."""
 _LOOK = 70
 _NOT_MEANT = re.compile(
     r"(?:histor(?:y|ies) of|h/o|prior|previous(?:ly)?|status post|s/p|rule out|r/o|\?|evaluate for|negative for|"
@@ -117,7 +119,11 @@ def _meant(found: list[_Named], settings: Mapping[str, tuple[str, ...]]) -> list
     mixed = [n for n in invasive if n.term.option.value.startswith("mixed_") and n.weight >= YIELD * top]
     if mixed:
         return mixed
-    specific = [n for n in invasive if n.term.option.value not in general and n.weight >= YIELD * top]
+    plain = [n for n in invasive if n.weight >= YIELD * top]
+    specific = [n for n in plain if n.term.option.value not in general]
+    if not specific and all(n.term.option.value in VAGUE for n in plain):
+        # The metastasis is named more exactly than the tumour that it is of.
+        specific = [n for n in invasive if n.term.option.value not in general]
     if specific:
         return specific
     rank = max((general.index(n.term.option.value) for n in invasive if n.term.option.value in general), default=0)

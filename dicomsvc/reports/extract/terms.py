@@ -35,6 +35,7 @@ _GRADED = rf"(?:{_DEGREE}[\s.-]{{0,3}}differentiated(?:,\.)?[\s,-]{{0,3}})?"
 _NUMBERED = r"(?:\(?(?:grade|g)\s?(?:[1-4]|i{1,3})(?:\s?(?:of|/)\s?(?:[34]|i{2,3}))?\)?(?:,\.)?[\s,-]{0,3})?"
 _MACROS = {
     "{of}": rf"[,:]?[\s-]{{0,3}}{_GRADED}{_NUMBERED}(?:of\s(?:the\s)?)?\(?(?:the\s)?",
+    "{invasive}": r"(?:(?:invasive|infiltrating)[\s,.-]{1,3})?(?:(?:mammary|breast)[\s.-]{1,3})?",
     "{graded} ": _GRADED,
     "{graded}": _GRADED,
     "carcinoma": r"[ck]a[rb]c[il1]n[o0e](?:m|rn|n{1,2})[ae]",
