@@ -171,7 +171,8 @@ def serve(data: Path, port: int) -> None:
     from pydantic import SecretStr
 
     from dicomsvc.config import DatabaseSettings, Settings, StoreSettings
-    from dicomsvc.ingest.dimse import DimseServer
+    from dicomsvc.dimse import DimseServer
+    from dicomsvc.service.dimse import SERVICES
     from dicomsvc.store import Store
     from dicomsvc.store.database import make_engine, migrate
     from dicomsvc.store.embedded import start_embedded
@@ -191,7 +192,7 @@ def serve(data: Path, port: int) -> None:
     stopped = signal.sigwait
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     with Store(settings) as store:
-        server = DimseServer(settings.dimse, store)
+        server = DimseServer(settings.dimse, SERVICES, store)
         server.start()
         stopped({signal.SIGTERM})
         server.stop(5)

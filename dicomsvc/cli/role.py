@@ -37,10 +37,11 @@ def run_web(store: Store, on_ready: Callable[[str], None]) -> None:
 
 def run_dimse(store: Store, on_ready: Callable[[str], None]) -> None:
     """Serve DIMSE until told to stop."""
-    from dicomsvc.ingest.dimse import DimseServer
+    from dicomsvc.dimse import DimseServer
+    from dicomsvc.service.dimse import SERVICES
 
     stop = stop_event()
-    server = DimseServer(store.settings.dimse, store)
+    server = DimseServer(store.settings.dimse, SERVICES, store)
     _start_when_port_is_free(server.start, "--dimse")
     host = store.settings.dimse.bind.rpartition(":")[0]
     address = f"{store.settings.dimse.ae_title}@{host}:{server.port}"

@@ -13,7 +13,7 @@ from dicomsvc.config import split_address
 from dicomsvc.errors import BadRequest
 
 if TYPE_CHECKING:
-    from dicomsvc.ingest.dimse import Peer
+    from dicomsvc.dimse import Peer
 
 MetadataOption = Annotated[
     Path | None, typer.Option("--metadata", help="JSON document with patient, study, specimen and stain; see the docs.")
@@ -98,7 +98,7 @@ def send(
     as_json: JsonFlag = False,
 ) -> None:
     """Send DICOM files to a peer with C-STORE."""
-    from dicomsvc.ingest.dimse import send_files
+    from dicomsvc.dimse import send_files
 
     settings_for()
     files = [file for path in paths for file in _files_below(path)]
@@ -122,7 +122,7 @@ def echo(
     as_json: JsonFlag = False,
 ) -> None:
     """Ask a peer whether it answers (C-ECHO)."""
-    from dicomsvc.ingest.dimse import echo as ask
+    from dicomsvc.dimse import echo as ask
 
     settings_for()
     seconds = ask(_peer(peer, called, calling))
@@ -138,7 +138,7 @@ def _status(status: int | None) -> str:
 
 
 def _peer(address: str, called: str, calling: str) -> "Peer":
-    from dicomsvc.ingest.dimse import Peer
+    from dicomsvc.dimse import Peer
 
     try:
         host, port = split_address(address)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from pydicom.uid import generate_uid
 
-from dicomsvc.ingest.dimse import Peer, send_files
+from dicomsvc.dimse import Peer, send_files
 from tests.conftest import RunningService
 from tests.instances import part10, wsi_dataset
 

@@ -14,11 +14,12 @@ import psutil
 import pytest
 
 from dicomsvc.config import DimseSettings, Settings
-from dicomsvc.ingest.dimse import DimseServer, Peer, echo, pdu
-from dicomsvc.ingest.dimse.channel import pdu_and_pdv_header
+from dicomsvc.dimse import DimseServer, Peer, echo, pdu
+from dicomsvc.dimse.channel import pdu_and_pdv_header
+from dicomsvc.service.dimse import SERVICES
 from dicomsvc.store import Store
 from tests.instances import part10, wsi_dataset
-from tests.unit.ingest.dimse.wire import (
+from tests.unit.dimse.wire import (
     DEFAULT_CONTEXTS,
     Wire,
     associate_request,
@@ -39,7 +40,7 @@ def serve(settings: Settings, store: Store) -> Iterator[Serve]:
 
     def start(tls: ssl.SSLContext | None = None, **changes: object) -> DimseServer:
         defaults = {"bind": "127.0.0.1:0", "pdu_timeout_seconds": PDU_TIMEOUT, "idle_timeout_seconds": 1.5}
-        server = DimseServer(DimseSettings(**{**defaults, **changes}), store, tls=tls)
+        server = DimseServer(DimseSettings(**{**defaults, **changes}), SERVICES, store, tls=tls)
         server.start()
         started.append(server)
         return server
@@ -254,9 +255,13 @@ def test_a_message_against_the_rules_is_answered_with_an_abort(serve: Serve, sto
 
 
 def test_an_operation_that_is_not_served_is_answered_as_unrecognized(serve: Serve) -> None:
-    from dicomsvc.ingest.dimse import commands
+    from dicomsvc.dimse import commands
 
-    request = commands.encode_request(commands.C_FIND_RQ, 5, "1.2.840.10008.1.1", "1.2.3")
+    request = commands.encode_request(
+        commands.C_FIND_RQ,
+        5,
+        {commands.AFFECTED_SOP_CLASS_UID: "1.2.840.10008.1.1", commands.AFFECTED_SOP_INSTANCE_UID: "1.2.3"},
+    )
     with wire(serve().port) as peer:
         peer.associate()
         peer.send(pdu_and_pdv_header(1, len(request), 3) + request + data_set(b"\0" * 100, context_id=1))

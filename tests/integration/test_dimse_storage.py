@@ -13,12 +13,13 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, generate_uid
 from pynetdicom import AE, build_context
 
 from dicomsvc.config import DimseSettings, Settings
+from dicomsvc.dimse import DimseServer, Peer, PeerFailure, echo, send_files
 from dicomsvc.errors import NotFound
-from dicomsvc.ingest.dimse import DimseServer, Peer, PeerFailure, echo, send_files
+from dicomsvc.service.dimse import SERVICES
 from dicomsvc.store import Store
 from tests.conftest import require_program
 from tests.instances import VL_WHOLE_SLIDE, part10, write_instances, wsi_dataset
-from tests.unit.ingest.dimse.wire import data_set, data_set_of, store_request, wire
+from tests.unit.dimse.wire import data_set, data_set_of, store_request, wire
 
 LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"
 Serve = Callable[..., DimseServer]
@@ -29,7 +30,7 @@ def serve(settings: Settings, store: Store) -> Iterator[Serve]:
     started: list[DimseServer] = []
 
     def start(**changes: object) -> DimseServer:
-        server = DimseServer(DimseSettings(**{"bind": "127.0.0.1:0", **changes}), store)
+        server = DimseServer(DimseSettings(**{"bind": "127.0.0.1:0", **changes}), SERVICES, store)
         server.start()
         started.append(server)
         return server
@@ -249,7 +250,7 @@ def test_a_refusal_in_mid_transfer_is_answered_and_the_next_instance_stored(sett
     small = settings.store.model_copy(update={"max_instance_gb": 2e-5})
     big, fits = wsi_dataset(frames=60), wsi_dataset(frames=1, tile=16)
     with Store(settings.model_copy(update={"store": small})) as store:
-        server = DimseServer(settings.dimse, store)
+        server = DimseServer(settings.dimse, SERVICES, store)
         server.start()
         with wire(server.port) as peer:
             peer.associate()
@@ -265,7 +266,7 @@ def test_a_disk_without_reserve_is_answered_before_anything_is_spooled(settings:
     reserve = settings.store.model_copy(update={"disk_reserve_mb": free + 1})
     ds = wsi_dataset()
     with Store(settings.model_copy(update={"store": reserve})) as store:
-        server = DimseServer(settings.dimse, store)
+        server = DimseServer(settings.dimse, SERVICES, store)
         server.start()
         assert store_by_hand(server, data_set_of(part10(ds)), ds.SOPInstanceUID) == 0xA700
         server.stop(1)

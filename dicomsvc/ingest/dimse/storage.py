@@ -4,13 +4,13 @@ import logging
 from typing import Final
 
 from dicomsvc.dicom.uids import is_valid_uid
+from dicomsvc.dimse.channel import Message
+from dicomsvc.dimse.commands import SUCCESS
+from dicomsvc.dimse.failures import ConnectionEnded, ProtocolViolation
+from dicomsvc.dimse.session import Session
 from dicomsvc.errors import DicomsvcError, InvalidInstance, NotParseable, UnsupportedInstance
-from dicomsvc.ingest.dimse.channel import Message
-from dicomsvc.ingest.dimse.commands import SUCCESS
-from dicomsvc.ingest.dimse.failures import ConnectionEnded, ProtocolViolation
 from dicomsvc.ingest.dimse.file_meta import part10_head
 from dicomsvc.ingest.dimse.overlap import OverlappedWriter
-from dicomsvc.ingest.dimse.session import Session
 from dicomsvc.logs import places
 from dicomsvc.store import Source, SpoolFile, Stored
 

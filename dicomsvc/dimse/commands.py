@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from struct import Struct
 from typing import Final
 
-from dicomsvc.ingest.dimse.failures import ProtocolViolation
-from dicomsvc.ingest.dimse.pdu import INVALID_PARAMETER
+from dicomsvc.dimse.failures import ProtocolViolation
+from dicomsvc.dimse.pdu import INVALID_PARAMETER
 
 # Command Field (PS3.7 E.1-1); a response has the highest bit set.
 C_STORE_RQ: Final = 0x0001
@@ -20,19 +20,34 @@ C_CANCEL_RQ: Final = 0x0FFF
 RESPONSE: Final = 0x8000
 
 SUCCESS: Final = 0x0000
+PENDING: Final = 0xFF00
+CANCELLED: Final = 0xFE00
 UNRECOGNIZED_OPERATION: Final = 0x0211
 
 AFFECTED_SOP_CLASS_UID: Final = 0x0002
+REQUESTED_SOP_CLASS_UID: Final = 0x0003
 _COMMAND_FIELD: Final = 0x0100
 _MESSAGE_ID: Final = 0x0110
 _MESSAGE_ID_BEING_RESPONDED_TO: Final = 0x0120
+MOVE_DESTINATION: Final = 0x0600
 _PRIORITY: Final = 0x0700
 _COMMAND_DATA_SET_TYPE: Final = 0x0800
 _STATUS: Final = 0x0900
 _ERROR_COMMENT: Final = 0x0902
 AFFECTED_SOP_INSTANCE_UID: Final = 0x1000
+REQUESTED_SOP_INSTANCE_UID: Final = 0x1001
+EVENT_TYPE_ID: Final = 0x1002
+ACTION_TYPE_ID: Final = 0x1008
+REMAINING_SUBOPERATIONS: Final = 0x1020
+COMPLETED_SUBOPERATIONS: Final = 0x1021
+FAILED_SUBOPERATIONS: Final = 0x1022
+WARNING_SUBOPERATIONS: Final = 0x1023
+MOVE_ORIGINATOR_AE_TITLE: Final = 0x1030
+MOVE_ORIGINATOR_MESSAGE_ID: Final = 0x1031
 _NO_DATA_SET: Final = 0x0101
 _ERROR_COMMENT_CHARACTERS: Final = 64
+_PADDED_WITH_BLANKS: Final = frozenset({_ERROR_COMMENT, MOVE_DESTINATION, MOVE_ORIGINATOR_AE_TITLE})
+_WITH_PRIORITY: Final = frozenset({C_STORE_RQ, C_GET_RQ, C_FIND_RQ, C_MOVE_RQ})
 
 _ELEMENT = Struct("<HHI")
 
@@ -76,6 +91,14 @@ class Command:
     def error_comment(self) -> str:
         return self._text(_ERROR_COMMENT)
 
+    def number(self, element: int) -> int | None:
+        """Return an element of group 0000 of VR US; None when it is not there."""
+        return self._number(element)
+
+    def text(self, element: int) -> str:
+        """Return an element of group 0000 of VR UI or AE, without its padding; "" when it is not there."""
+        return self._text(element).strip()
+
     def _number(self, element: int) -> int | None:
         value = self.elements.get(element)
         return int.from_bytes(value, "little") if value is not None and len(value) == 2 else None
@@ -112,44 +135,53 @@ def decode_command(encoded: bytes) -> Command:
 def encode_request(
     command_field: int,
     message_id: int,
-    sop_class_uid: str,
-    sop_instance_uid: str | None = None,
+    elements: Mapping[int, int | str],
+    *,
+    has_data_set: bool = True,
 ) -> bytes:
-    """Encode a C-ECHO-RQ, or a C-STORE-RQ (medium priority, data set follows) when an instance is named."""
-    elements: dict[int, int | str] = {
-        AFFECTED_SOP_CLASS_UID: sop_class_uid,
+    """Encode a request (PS3.7 9.3, 10.3); ``elements`` beside the three that all requests have, by element number."""
+    all_elements = {
+        **elements,
         _COMMAND_FIELD: command_field,
         _MESSAGE_ID: message_id,
+        _COMMAND_DATA_SET_TYPE: 0 if has_data_set else _NO_DATA_SET,
     }
-    if sop_instance_uid is None:
-        elements[_COMMAND_DATA_SET_TYPE] = _NO_DATA_SET
-    else:
-        elements |= {_PRIORITY: 0, _COMMAND_DATA_SET_TYPE: 0, AFFECTED_SOP_INSTANCE_UID: sop_instance_uid}
-    return _encode(elements)
+    if command_field in _WITH_PRIORITY:
+        all_elements.setdefault(_PRIORITY, 0)
+    return _encode(all_elements)
 
 
-def encode_response(request: Command, status: int, comment: str = "") -> bytes:
-    """Encode the response to a request, without a data set (PS3.7 9.3, annex C).
+def encode_response(
+    request: Command,
+    status: int,
+    comment: str = "",
+    *,
+    elements: Mapping[int, int | str] | None = None,
+    has_data_set: bool = False,
+) -> bytes:
+    """Encode the response to a request (PS3.7 9.3, 10.3, annex C).
 
+    The SOP class and instance that the request names, affected or requested, are the response's affected ones.
     ``comment`` becomes the Error Comment; it must not hold an attribute of a patient.
     """
-    elements: dict[int, int | str] = {
+    all_elements: dict[int, int | str] = {
+        **(elements or {}),
         _COMMAND_FIELD: request.command_field | RESPONSE,
         _MESSAGE_ID_BEING_RESPONDED_TO: request.message_id,
-        _COMMAND_DATA_SET_TYPE: _NO_DATA_SET,
+        _COMMAND_DATA_SET_TYPE: 0 if has_data_set else _NO_DATA_SET,
         _STATUS: status,
     }
-    if request.affected_sop_class_uid:
-        elements[AFFECTED_SOP_CLASS_UID] = request.affected_sop_class_uid
-    if request.affected_sop_instance_uid:
-        elements[AFFECTED_SOP_INSTANCE_UID] = request.affected_sop_instance_uid
+    if sop_class_uid := request.affected_sop_class_uid or request.text(REQUESTED_SOP_CLASS_UID):
+        all_elements.setdefault(AFFECTED_SOP_CLASS_UID, sop_class_uid)
+    if sop_instance_uid := request.affected_sop_instance_uid or request.text(REQUESTED_SOP_INSTANCE_UID):
+        all_elements.setdefault(AFFECTED_SOP_INSTANCE_UID, sop_instance_uid)
     if comment:
-        elements[_ERROR_COMMENT] = comment[:_ERROR_COMMENT_CHARACTERS]
-    return _encode(dict(sorted(elements.items())))
+        all_elements[_ERROR_COMMENT] = comment[:_ERROR_COMMENT_CHARACTERS]
+    return _encode(all_elements)
 
 
 def _encode(elements: Mapping[int, int | str]) -> bytes:
-    encoded = b"".join(_element(number, value) for number, value in elements.items())
+    encoded = b"".join(_element(number, value) for number, value in sorted(elements.items()))
     return _ELEMENT.pack(0, 0, 4) + len(encoded).to_bytes(4, "little") + encoded
 
 
@@ -159,5 +191,5 @@ def _element(number: int, value: int | str) -> bytes:
     else:
         raw = value.encode("ascii", "replace")
         if len(raw) % 2:
-            raw += b" " if number == _ERROR_COMMENT else b"\x00"
+            raw += b" " if number in _PADDED_WITH_BLANKS else b"\x00"
     return _ELEMENT.pack(0, number, len(raw)) + raw

@@ -14,8 +14,8 @@ from pydicom.uid import (
 )
 
 from dicomsvc.dicom.uids import TRANSFER_SYNTAXES
-from dicomsvc.ingest.dimse.channel import AcceptedContext
-from dicomsvc.ingest.dimse.pdu import (
+from dicomsvc.dimse.channel import AcceptedContext
+from dicomsvc.dimse.pdu import (
     ABSTRACT_SYNTAX_NOT_SUPPORTED,
     ACCEPTED,
     TRANSFER_SYNTAXES_NOT_SUPPORTED,

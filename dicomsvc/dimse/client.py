@@ -13,19 +13,27 @@ from pydicom.filereader import read_dataset
 from pydicom.uid import UID
 from pynetdicom.dsutils import split_dataset
 
+from dicomsvc.dimse.channel import PDU_AND_PDV_HEADER_BYTES
+from dicomsvc.dimse.commands import (
+    AFFECTED_SOP_CLASS_UID,
+    AFFECTED_SOP_INSTANCE_UID,
+    C_ECHO_RQ,
+    C_STORE_RQ,
+    SUCCESS,
+    encode_request,
+)
+from dicomsvc.dimse.contexts import MESSAGE_SYNTAXES
+from dicomsvc.dimse.failures import ConnectionEnded
+from dicomsvc.dimse.pdu import ProposedContext
+from dicomsvc.dimse.requestor import Association, Peer
+from dicomsvc.dimse.verification import VERIFICATION_SOP_CLASS
 from dicomsvc.errors import NotParseable, PeerFailure
-from dicomsvc.ingest.dimse.channel import PDU_AND_PDV_HEADER_BYTES
-from dicomsvc.ingest.dimse.commands import C_ECHO_RQ, C_STORE_RQ, SUCCESS, encode_request
-from dicomsvc.ingest.dimse.contexts import MESSAGE_SYNTAXES
-from dicomsvc.ingest.dimse.failures import ConnectionEnded
-from dicomsvc.ingest.dimse.pdu import ProposedContext
-from dicomsvc.ingest.dimse.requestor import Association, Peer
-from dicomsvc.ingest.dimse.services import VERIFICATION
 
 _MAX_CONTEXTS: Final = 128
 _MAX_MESSAGE_ID: Final = 0xFFFF
 _SOP_INSTANCE_UID: Final = 0x00080018
 _PIECE_BYTES: Final = 1 << 18
+_ECHO: Final = encode_request(C_ECHO_RQ, 1, {AFFECTED_SOP_CLASS_UID: VERIFICATION_SOP_CLASS}, has_data_set=False)
 _NO_PROGRESS: Final = 2
 """Associations in a row that brought no file across, before the rest is given up."""
 
@@ -74,12 +82,12 @@ def echo(peer: Peer) -> float:
         When it does not answer, or not with success.
     """
     started = time.monotonic()
-    with Association(peer, [ProposedContext(1, VERIFICATION, MESSAGE_SYNTAXES)]) as association:
+    with Association(peer, [ProposedContext(1, VERIFICATION_SOP_CLASS, MESSAGE_SYNTAXES)]) as association:
         context = next(iter(association.contexts.values()), None)
         if context is None:
             raise PeerFailure(f"{peer.host}:{peer.port} does not offer verification")
         try:
-            association.channel.send_command(context.context_id, encode_request(C_ECHO_RQ, 1, VERIFICATION))
+            association.channel.send_command(context.context_id, _ECHO)
         except ConnectionEnded as error:
             raise PeerFailure(f"{peer.host}:{peer.port} ended the association: {error}") from error
         status = association.response(1).command.status
@@ -137,7 +145,8 @@ def _send(association: Association, file: _Outgoing, message_id: int, progress: 
     context = association.contexts.get(file.context)
     if context is None:
         return file.result(None, f"the peer does not take {file.sop_class_uid} in {file.transfer_syntax}")
-    request = encode_request(C_STORE_RQ, message_id, file.sop_class_uid, file.sop_instance_uid)
+    uids = {AFFECTED_SOP_CLASS_UID: file.sop_class_uid, AFFECTED_SOP_INSTANCE_UID: file.sop_instance_uid}
+    request = encode_request(C_STORE_RQ, message_id, uids)
     try:
         association.channel.send_command(context.context_id, request)
         _send_data_set(association, context.context_id, file, progress)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
-from dicomsvc.ingest.dimse.commands import Command, decode_command
-from dicomsvc.ingest.dimse.failures import ConnectionEnded, ProtocolViolation
-from dicomsvc.ingest.dimse.pdu import (
+from dicomsvc.dimse.commands import Command, decode_command
+from dicomsvc.dimse.failures import ConnectionEnded, ProtocolViolation
+from dicomsvc.dimse.pdu import (
     A_ABORT,
     A_RELEASE_RQ,
     INVALID_PARAMETER,
@@ -19,7 +19,7 @@ from dicomsvc.ingest.dimse.pdu import (
     UNRECOGNIZED_PDU,
     encode_release_reply,
 )
-from dicomsvc.ingest.dimse.stream import MAX_PDU_BYTES, PduStream
+from dicomsvc.dimse.stream import MAX_PDU_BYTES, PduStream
 
 _PDV = Struct(">IBB")
 _PDU_AND_PDV = Struct(">BxIIBB")
@@ -147,6 +147,14 @@ class MessageChannel:
             last = _LAST if start + len(part) == len(encoded) else 0
             parts.append(pdu_and_pdv_header(context_id, len(part), _COMMAND | last) + part)
         self._stream.write(b"".join(parts))
+
+    def send_data_set(self, context_id: int, encoded: bytes) -> None:
+        """Send a small data set that is encoded already, after its command set."""
+        piece = self.fragment_bytes & ~1  # PS3.8 E.2: fragments have even length
+        for start in range(0, max(len(encoded), 1), piece):
+            part = encoded[start : start + piece]
+            last = _LAST if start + piece >= len(encoded) else 0
+            self._stream.write(pdu_and_pdv_header(context_id, len(part), last) + part)
 
     def send_fragment(self, context_id: int, pdu: memoryview, *, last: bool) -> None:
         """Send a piece of a data set.

@@ -6,13 +6,19 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.filereader import read_dataset
 
-from dicomsvc.ingest.dimse import commands
-from dicomsvc.ingest.dimse.failures import ProtocolViolation
+from dicomsvc.dimse import commands
+from dicomsvc.dimse.failures import ProtocolViolation
 from dicomsvc.ingest.dimse.file_meta import IMPLEMENTATION_CLASS_UID, part10_head
 
 
 def test_a_request_is_read_as_it_was_written() -> None:
-    command = commands.decode_command(commands.encode_request(commands.C_STORE_RQ, 77, "1.2.3", "1.2.3.4.5"))
+    command = commands.decode_command(
+        commands.encode_request(
+            commands.C_STORE_RQ,
+            77,
+            {commands.AFFECTED_SOP_CLASS_UID: "1.2.3", commands.AFFECTED_SOP_INSTANCE_UID: "1.2.3.4.5"},
+        )
+    )
     assert command.command_field == commands.C_STORE_RQ
     assert command.message_id == 77
     assert (command.affected_sop_class_uid, command.affected_sop_instance_uid) == ("1.2.3", "1.2.3.4.5")
@@ -20,7 +26,13 @@ def test_a_request_is_read_as_it_was_written() -> None:
 
 
 def test_a_response_is_what_pydicom_understands_in_ascending_order() -> None:
-    request = commands.decode_command(commands.encode_request(commands.C_STORE_RQ, 77, "1.2.3", "1.2.3.4.5"))
+    request = commands.decode_command(
+        commands.encode_request(
+            commands.C_STORE_RQ,
+            77,
+            {commands.AFFECTED_SOP_CLASS_UID: "1.2.3", commands.AFFECTED_SOP_INSTANCE_UID: "1.2.3.4.5"},
+        )
+    )
     encoded = commands.encode_response(request, 0xA700, "x" * 100)
     ds = read_dataset(io.BytesIO(encoded), is_implicit_VR=True, is_little_endian=True)
     assert ds.CommandGroupLength == len(encoded) - 12
@@ -33,7 +45,13 @@ def test_a_response_is_what_pydicom_understands_in_ascending_order() -> None:
 @pytest.mark.parametrize("cut", [1, 7, 20, -1])
 def test_a_command_that_is_cut_short_is_a_violation(cut: int) -> None:
     with pytest.raises(ProtocolViolation):
-        commands.decode_command(commands.encode_request(commands.C_STORE_RQ, 1, "1.2.3", "1.2.3.4")[:cut])
+        commands.decode_command(
+            commands.encode_request(
+                commands.C_STORE_RQ,
+                1,
+                {commands.AFFECTED_SOP_CLASS_UID: "1.2.3", commands.AFFECTED_SOP_INSTANCE_UID: "1.2.3.4"},
+            )[:cut]
+        )
 
 
 @given(st.binary(max_size=100))

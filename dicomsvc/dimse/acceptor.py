@@ -9,15 +9,15 @@ from typing import Final
 
 from dicomsvc.config import DimseSettings
 from dicomsvc.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicomsvc.ingest.dimse import pdu
-from dicomsvc.ingest.dimse.channel import MessageChannel
-from dicomsvc.ingest.dimse.commands import UNRECOGNIZED_OPERATION
-from dicomsvc.ingest.dimse.contexts import negotiate
-from dicomsvc.ingest.dimse.counters import Counters
-from dicomsvc.ingest.dimse.failures import ConnectionEnded, NodeStopping, PeerTimedOut, ProtocolViolation
-from dicomsvc.ingest.dimse.services import HANDLERS, offer
-from dicomsvc.ingest.dimse.session import Session
-from dicomsvc.ingest.dimse.stream import PduStream
+from dicomsvc.dimse import pdu
+from dicomsvc.dimse.channel import MessageChannel
+from dicomsvc.dimse.commands import UNRECOGNIZED_OPERATION
+from dicomsvc.dimse.contexts import negotiate
+from dicomsvc.dimse.counters import Counters
+from dicomsvc.dimse.failures import ConnectionEnded, NodeStopping, PeerTimedOut, ProtocolViolation
+from dicomsvc.dimse.services import Services
+from dicomsvc.dimse.session import Session
+from dicomsvc.dimse.stream import PduStream
 from dicomsvc.logs import places
 from dicomsvc.store import Store
 
@@ -31,6 +31,7 @@ class Node:
     """What all connections share."""
 
     settings: DimseSettings
+    services: Services
     store: Store
     counters: Counters
     admit: Callable[["Connection"], bool]
@@ -149,7 +150,7 @@ class Connection:
         return None
 
     def _accept(self, stream: PduStream, request: pdu.AssociateRequest) -> Session:
-        results, accepted = negotiate(request.contexts, offer)
+        results, accepted = negotiate(request.contexts, self._node.services.offer)
         answer = pdu.AssociateAccept(
             request.called_ae_title,
             request.calling_ae_title,
@@ -168,7 +169,7 @@ class Connection:
 
     def _serve_messages(self, session: Session) -> None:
         while (message := session.channel.receive()) is not None:
-            handler = HANDLERS.get(message.command.command_field)
+            handler = self._node.services.handler(message)
             if handler is not None:
                 handler(session, message)
             elif message.command.expects_response:

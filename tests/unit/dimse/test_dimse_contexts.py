@@ -11,16 +11,19 @@ from pydicom.uid import (
 from pynetdicom import AllStoragePresentationContexts
 from pynetdicom.dsutils import split_dataset
 
-from dicomsvc.ingest.dimse.commands import C_ECHO_RQ, C_STORE_RQ
-from dicomsvc.ingest.dimse.contexts import STORED_SYNTAXES, negotiate
-from dicomsvc.ingest.dimse.pdu import (
+from dicomsvc.dimse.commands import C_ECHO_RQ, C_STORE_RQ
+from dicomsvc.dimse.contexts import STORED_SYNTAXES, negotiate
+from dicomsvc.dimse.pdu import (
     ABSTRACT_SYNTAX_NOT_SUPPORTED,
     ACCEPTED,
     TRANSFER_SYNTAXES_NOT_SUPPORTED,
     ProposedContext,
 )
-from dicomsvc.ingest.dimse.services import HANDLERS, VERIFICATION, offer
+from dicomsvc.dimse.verification import VERIFICATION_SOP_CLASS as VERIFICATION
+from dicomsvc.service.dimse import SERVICES
 from tests.instances import VL_WHOLE_SLIDE, part10, wsi_dataset
+
+offer = SERVICES.offer
 
 LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"
 MICROSCOPY_BULK_SIMPLE_ANNOTATIONS = "1.2.840.10008.5.1.4.1.1.91.1"
@@ -66,7 +69,7 @@ def test_every_storage_class_is_offered_also_private_and_future_ones(sop_class: 
 
 
 def test_each_row_of_the_table_has_a_handler_and_verification_is_one() -> None:
-    assert {C_ECHO_RQ, C_STORE_RQ} <= set(HANDLERS)
+    assert {C_ECHO_RQ, C_STORE_RQ} <= {row.command_field for row in SERVICES.rows}
     assert offer(VERIFICATION)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
-from dicomsvc.ingest.dimse.failures import ProtocolViolation
+from dicomsvc.dimse.failures import ProtocolViolation
 
 A_ASSOCIATE_RQ: Final = 0x01
 A_ASSOCIATE_AC: Final = 0x02

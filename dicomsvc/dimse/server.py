@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from dicomsvc.config import DimseSettings, split_address
-from dicomsvc.ingest.dimse.acceptor import Connection, Node
-from dicomsvc.ingest.dimse.counters import Counters, Counts, metrics
+from dicomsvc.dimse.acceptor import Connection, Node
+from dicomsvc.dimse.counters import Counters, Counts, metrics
+from dicomsvc.dimse.services import Services
 from dicomsvc.store import Store
 
 _log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ _PAUSE_SECONDS: Final = 0.05
 
 
 class DimseServer:
-    """Verification and Storage SCP (PS3.4 A, B).
+    """Accepts associations and serves what ``services`` lists.
 
     Parameters
     ----------
@@ -30,10 +31,12 @@ class DimseServer:
         When given, every connection starts with a TLS handshake.
     """
 
-    def __init__(self, settings: DimseSettings, store: Store, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, settings: DimseSettings, services: Services, store: Store, *, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._counters = Counters()
         self._settings = settings
-        self._node = Node(settings, store, self._counters, self._admit, self._is_stopping, tls)
+        self._node = Node(settings, services, store, self._counters, self._admit, self._is_stopping, tls)
         self._listener: socket.socket | None = None
         self._accepting: threading.Thread | None = None
         self._stopping = threading.Event()

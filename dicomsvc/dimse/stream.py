@@ -6,8 +6,8 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
-from dicomsvc.ingest.dimse.failures import ConnectionEnded, NodeStopping, PeerTimedOut, ProtocolViolation
-from dicomsvc.ingest.dimse.pdu import INVALID_PARAMETER
+from dicomsvc.dimse.failures import ConnectionEnded, NodeStopping, PeerTimedOut, ProtocolViolation
+from dicomsvc.dimse.pdu import INVALID_PARAMETER
 
 MAX_PDU_BYTES: Final = 1 << 20
 """Longest PDU of any type that is read."""

@@ -4,8 +4,8 @@ import contextlib
 import socket
 from collections.abc import Iterator, Sequence
 
-from dicomsvc.ingest.dimse import commands, pdu
-from dicomsvc.ingest.dimse.channel import pdu_and_pdv_header
+from dicomsvc.dimse import commands, pdu
+from dicomsvc.dimse.channel import pdu_and_pdv_header
 from tests.instances import VL_WHOLE_SLIDE
 
 JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
@@ -26,12 +26,18 @@ def associate_request(
 
 
 def echo_request(context_id: int = 1) -> bytes:
-    command = commands.encode_request(commands.C_ECHO_RQ, 7, VERIFICATION)
+    command = commands.encode_request(
+        commands.C_ECHO_RQ, 7, {commands.AFFECTED_SOP_CLASS_UID: VERIFICATION}, has_data_set=False
+    )
     return pdu_and_pdv_header(context_id, len(command), COMMAND | LAST) + command
 
 
 def store_request(sop_instance_uid: str, sop_class_uid: str = VL_WHOLE_SLIDE, context_id: int = 3) -> bytes:
-    command = commands.encode_request(commands.C_STORE_RQ, 9, sop_class_uid, sop_instance_uid)
+    command = commands.encode_request(
+        commands.C_STORE_RQ,
+        9,
+        {commands.AFFECTED_SOP_CLASS_UID: sop_class_uid, commands.AFFECTED_SOP_INSTANCE_UID: sop_instance_uid},
+    )
     return pdu_and_pdv_header(context_id, len(command), COMMAND | LAST) + command
 
 

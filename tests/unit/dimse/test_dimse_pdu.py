@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomsvc.ingest.dimse import pdu
-from dicomsvc.ingest.dimse.failures import ProtocolViolation
-from tests.unit.ingest.dimse.wire import associate_request
+from dicomsvc.dimse import pdu
+from dicomsvc.dimse.failures import ProtocolViolation
+from tests.unit.dimse.wire import associate_request
 
 
 def body(encoded: bytes) -> memoryview:

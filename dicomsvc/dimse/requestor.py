@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from pydicom import Dataset
+
 from dicomsvc.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicomsvc.dimse import pdu
+from dicomsvc.dimse.channel import AcceptedContext, Message, MessageChannel
+from dicomsvc.dimse.data_set import encode_data_set
+from dicomsvc.dimse.failures import ConnectionEnded, ProtocolViolation
+from dicomsvc.dimse.stream import PduStream
 from dicomsvc.errors import PeerFailure
-from dicomsvc.ingest.dimse import pdu
-from dicomsvc.ingest.dimse.channel import AcceptedContext, Message, MessageChannel
-from dicomsvc.ingest.dimse.failures import ConnectionEnded, ProtocolViolation
-from dicomsvc.ingest.dimse.stream import PduStream
 
 _MAXIMUM_LENGTH = 1 << 16
 _REJECTIONS = {
@@ -91,6 +94,22 @@ class Association:
     @property
     def channel(self) -> MessageChannel:
         return self._channel
+
+    def send(self, context: AcceptedContext, request: bytes, data_set: Dataset | None = None) -> None:
+        """Send an encoded request, with its data set when it has one.
+
+        Raises
+        ------
+        PeerFailure
+            When the connection is gone.
+        """
+        try:
+            self._channel.send_command(context.context_id, request)
+            if data_set is not None:
+                encoded = encode_data_set(data_set, context.transfer_syntax)
+                self._channel.send_data_set(context.context_id, encoded)
+        except ConnectionEnded as error:
+            raise PeerFailure(f"the peer ended the association: {error}") from error
 
     def response(self, message_id: int) -> Message:
         """Wait for the response to a request of ours.

@@ -1,0 +1,72 @@
+"""What a handler works with, and how it answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydicom import Dataset
+
+from dicomsvc.dimse.channel import Message, MessageChannel
+from dicomsvc.dimse.commands import encode_response
+from dicomsvc.dimse.counters import Counters
+from dicomsvc.dimse.data_set import LARGEST_DATA_SET_BYTES, decode_data_set, encode_data_set
+from dicomsvc.errors import NotParseable, TooLarge
+from dicomsvc.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One association with the store behind it."""
+
+    channel: MessageChannel
+    store: Store
+    counters: Counters
+    calling_ae_title: str
+    peer_address: str
+
+    def respond(
+        self,
+        message: Message,
+        status: int,
+        comment: str = "",
+        *,
+        elements: Mapping[int, int | str] | None = None,
+        data_set: Dataset | None = None,
+    ) -> None:
+        """Send a response to ``message``.
+
+        Parameters
+        ----------
+        elements
+            Further elements of the command set, by element number of group 0000.
+        data_set
+            Identifier, Event or Action Reply; it is encoded in the context's transfer syntax.
+        """
+        context = message.context
+        encoded = None if data_set is None else encode_data_set(data_set, context.transfer_syntax)
+        response = encode_response(
+            message.command, status, comment, elements=elements, has_data_set=encoded is not None
+        )
+        self.channel.send_command(context.context_id, response)
+        if encoded is not None:
+            self.channel.send_data_set(context.context_id, encoded)
+
+    def read_data_set(self, message: Message) -> Dataset:
+        """Return the small data set that follows ``message``'s command set, such as an Identifier.
+
+        Raises
+        ------
+        TooLarge
+            When it is longer than such a data set ever is.
+        NotParseable
+            When it is missing, or is none in the context's transfer syntax.
+        """
+        pieces, length = [], 0
+        for fragment in self.channel.fragments():
+            length += len(fragment)
+            if length <= LARGEST_DATA_SET_BYTES:
+                pieces.append(bytes(fragment))
+        if length > LARGEST_DATA_SET_BYTES:
+            raise TooLarge(f"the data set is longer than {LARGEST_DATA_SET_BYTES >> 20} MB")
+        if not length:
+            raise NotParseable("the request has no data set")
+        return decode_data_set(b"".join(pieces), message.context.transfer_syntax)
