@@ -1,4 +1,4 @@
-"""The Storage service as SCP (PS3.4 B): a data set goes to the store's spool as it arrives, and through the one door."""
+"""The Storage service as SCP (PS3.4 B): a data set goes to the store's spool as it comes, and through the one door."""
 
 from dicomsvc.dicom.uids import is_storage_class
 from dicomsvc.dimse.commands import C_STORE_RQ
