@@ -7,12 +7,14 @@ loopback with no file at all.
 """
 
 import os
+import re
 from collections.abc import Mapping
-from ipaddress import ip_address
+from enum import StrEnum
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -46,8 +48,68 @@ def is_loopback(bind: str) -> bool:
         return host == "localhost"
 
 
+AE_TITLE = r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?$"
+"""An Application Entity Title: 16 characters, no backslash, no blank at its ends (PS3.5 6.2)."""
+PEER_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+
+
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Permission(StrEnum):
+    """What a peer may ask of this node."""
+
+    STORE = "store"
+    QUERY = "query"
+    RETRIEVE = "retrieve"
+    MOVE_DESTINATION = "move_destination"
+    COMMITMENT = "commitment"
+    WORKLIST = "worklist"
+
+
+class PeerSettings(Section):
+    ae_title: str = Field(pattern=AE_TITLE)
+    """Application Entity Title by which it calls, and is called."""
+    host: str | None = None
+    """Name or address where it is called; unset: it only calls."""
+    port: int = Field(104, ge=1, le=65535)
+    """Port where it is called."""
+    tls: bool = False
+    """It is called with TLS."""
+    may: frozenset[Permission] = frozenset()
+    """What it may ask of this node: store, query, retrieve, commitment, worklist; move_destination: retrievals may be
+    sent to it. C-ECHO needs none."""
+    addresses: tuple[str, ...] = ()
+    """IP addresses or networks (10.1.0.0/16) from which it calls; empty: any."""
+    certificates: tuple[str, ...] = ()
+    """Certificates that it shows: SHA-256 fingerprints (hex), or ``CN=name`` for a Common Name or DNS name. With any,
+    it is let in by TLS with one of them only, and called only where it shows one of these fingerprints."""
+    calling_ae_title: str | None = Field(None, pattern=AE_TITLE)
+    """Application Entity Title by which this node calls it; unset: dimse.ae_title."""
+    deidentify: str | None = None
+    """De-identification profile for what is sent to it; unset: sent as it is."""
+
+    @field_validator("addresses")
+    @classmethod
+    def _are_networks(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        for address in addresses:
+            ip_network(address, strict=False)
+        return addresses
+
+    @field_validator("certificates")
+    @classmethod
+    def _are_fingerprints_or_names(cls, certificates: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_fingerprint_or_name(entry) for entry in certificates)
+
+
+def _fingerprint_or_name(entry: str) -> str:
+    if entry.startswith("CN=") and len(entry) > len("CN="):
+        return entry
+    fingerprint = entry.replace(":", "").lower()
+    if re.fullmatch("[0-9a-f]{64}", fingerprint) is None:
+        raise ValueError(f"{entry!r} is no SHA-256 fingerprint (64 hex digits, colons do not count) and no CN=name")
+    return fingerprint
 
 
 class DatabaseSettings(Section):
@@ -186,6 +248,8 @@ class Settings(BaseSettings):
     """Work items."""
     ingest: IngestSettings = IngestSettings()
     """Watch folders and uploads."""
+    peers: Mapping[str, PeerSettings] = Field(default_factory=dict)
+    """Application Entities that this node knows, by name; more can be added with ``dicomsvc peers add``."""
     triton: TritonSettings = TritonSettings()
     """The model server."""
     hl7: Hl7Settings = Hl7Settings()
@@ -203,6 +267,17 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file()))
+
+    @model_validator(mode="after")
+    def _one_peer_an_ae_title(self) -> Self:
+        names: dict[str, str] = {}
+        for name, peer in self.peers.items():
+            if re.fullmatch(PEER_NAME, name) is None:
+                raise ValueError(f"peers.{name}: a name has up to 64 letters, digits, '_', '.' or '-'")
+            other = names.setdefault(peer.ae_title, name)
+            if other != name:
+                raise ValueError(f"peers.{name} has the AE title {peer.ae_title}, which peers.{other} has")
+        return self
 
     @model_validator(mode="after")
     def _not_in_the_open(self) -> Self:

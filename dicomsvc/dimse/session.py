@@ -9,6 +9,7 @@ from dicomsvc.dimse.channel import Message, MessageChannel
 from dicomsvc.dimse.commands import encode_response
 from dicomsvc.dimse.counters import Counters
 from dicomsvc.dimse.data_set import LARGEST_DATA_SET_BYTES, decode_data_set, encode_data_set
+from dicomsvc.dimse.peers import KnownPeer, Permission
 from dicomsvc.errors import NotParseable, TooLarge
 from dicomsvc.store import Store
 
@@ -22,6 +23,13 @@ class Session:
     counters: Counters
     calling_ae_title: str
     peer_address: str
+    peer: KnownPeer | None = None
+    """Who called; None: nobody that this node knows by name."""
+    may: frozenset[Permission] = frozenset()
+
+    def allows(self, permission: Permission) -> bool:
+        """Whether the caller may ask for this; refused with 0x0124 (PS3.7 C.5) when not."""
+        return permission in self.may
 
     def respond(
         self,
