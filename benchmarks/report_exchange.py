@@ -36,14 +36,17 @@ def message(number: int) -> bytes:
 
 
 def serve_ours(ready: Connection) -> None:
-    from dicomsvc.reports.hl7.mllp import MllpListener
+    from dicomsvc.hl7.handlers import Handler, Handlers
+    from dicomsvc.hl7.mllp import MllpListener
+    from dicomsvc.reports.intake.mllp import ReportMessages
     from dicomsvc.reports.intake.received import Answer, Outcome, ReceivedReport
 
     async def receive(report: ReceivedReport) -> Outcome:
         return Outcome(Answer.ACCEPTED)
 
     async def run() -> None:
-        listener = MllpListener(("127.0.0.1", 0), receive)
+        handlers = Handlers({("ORU", "R01"): Handler(ReportMessages(receive).handle)})
+        listener = MllpListener(("127.0.0.1", 0), handlers)
         await listener.start()
         ready.send(listener.port)
         await asyncio.Event().wait()

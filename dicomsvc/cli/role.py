@@ -109,14 +109,11 @@ def run_triton(store: Store, on_ready: Callable[[str], None]) -> None:
 
 
 def run_hl7(store: Store, on_ready: Callable[[str], None]) -> None:
-    """Take reports over MLLP until told to stop."""
-    from dicomsvc.reports.intake.structuring import require_languages
-
-    require_languages()
-    from dicomsvc.reports.intake.mllp import MllpService
+    """Take HL7 messages over MLLP until told to stop."""
+    from dicomsvc.service.hl7 import Hl7Service
 
     stop = stop_event()
-    service = MllpService(store)
+    service = Hl7Service(store)
     _start_when_port_is_free(service.start, "--mllp")
     beat = Heartbeat(store.engine, "hl7", service.address, service.counters)
     beat.start()

@@ -10,8 +10,8 @@ import subprocess
 import sys
 from typing import Final
 
+from dicomsvc.dicom.codecs import codec_named
 from dicomsvc.errors import BadRequest, TooLarge, UnsupportedMediaType
-from dicomsvc.reports.text.charset import codec_named
 
 LARGEST_BYTES: Final = 64 << 20
 _SECONDS: Final = 30.0

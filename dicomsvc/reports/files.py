@@ -55,7 +55,7 @@ def reports_in(content: bytes) -> list[ReceivedReport]:
 
 
 def _hl7(content: bytes) -> Iterator[ReceivedReport]:
-    from dicomsvc.reports.hl7.message import parse_message
+    from dicomsvc.hl7.message import parse_message
     from dicomsvc.reports.hl7.reading import read_reports
 
     starts = [match.end() for match in _BATCH.finditer(content)]

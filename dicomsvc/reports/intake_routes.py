@@ -129,7 +129,7 @@ def _received(content: bytes, content_type: str, said: ReportOrder) -> list[Rece
 
         return read_diagnostic_report(content)
     if kind in _HL7:
-        from dicomsvc.reports.hl7.message import parse_message
+        from dicomsvc.hl7.message import parse_message
         from dicomsvc.reports.hl7.reading import read_reports
 
         return read_reports(parse_message(content, charset))

@@ -13,12 +13,18 @@ import pytest
 from hl7.client import MLLPClient
 
 from dicomsvc.errors import OutOfResources
-from dicomsvc.reports.hl7.mllp import Limits, MllpListener
+from dicomsvc.hl7.handlers import Handler, Handlers
+from dicomsvc.hl7.mllp import Limits, MllpListener
 from dicomsvc.reports.hl7.writing import Route, oru_message
+from dicomsvc.reports.intake.mllp import Receive, ReportMessages
 from dicomsvc.reports.intake.received import Answer, Outcome, ReceivedReport, ReportStatus
 from tests.unit.reports.exchange_case import CASE, REPORT, TEXT, pdf, rtf
 
 Answers = Callable[[ReceivedReport], Outcome]
+
+
+def reports(receive: Receive) -> Handlers:
+    return Handlers({("ORU", "R01"): Handler(ReportMessages(receive).handle)})
 
 
 class Peer:
@@ -28,7 +34,7 @@ class Peer:
         self.received: list[ReceivedReport] = []
         self._known: set[str | None] = set()
         self._answers = answers or self._kept
-        self.listener = MllpListener(("127.0.0.1", 0), self._receive, limits)
+        self.listener = MllpListener(("127.0.0.1", 0), reports(self._receive), limits)
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         self._run(self.listener.start())
@@ -303,6 +309,6 @@ def test_port_in_use_is_told() -> None:
         async def receive(report: ReceivedReport) -> Outcome:
             return Outcome(Answer.ACCEPTED)
 
-        second = MllpListener(("127.0.0.1", peer.listener.port), receive)
+        second = MllpListener(("127.0.0.1", peer.listener.port), reports(receive))
         with pytest.raises(OutOfResources, match="MLLP"):
             asyncio.run(second.start())

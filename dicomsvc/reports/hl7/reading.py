@@ -14,8 +14,8 @@ from datetime import datetime
 from typing import Final
 
 from dicomsvc.errors import BadRequest
+from dicomsvc.hl7.message import Message, Segment, moment, required
 from dicomsvc.reports.attachment import plain_text, text_of
-from dicomsvc.reports.hl7.message import Message, Segment, moment, required
 from dicomsvc.reports.intake.received import ReceivedReport, ReportStatus, Source
 
 ENOUGH: Final = 200

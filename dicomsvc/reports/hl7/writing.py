@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from dicomsvc.hl7.acknowledge import escaped
+from dicomsvc.hl7.message import Separators
 from dicomsvc.reports import coded
 from dicomsvc.reports.case import ReportCase
-from dicomsvc.reports.hl7.acknowledge import escaped
-from dicomsvc.reports.hl7.message import Separators
 from dicomsvc.reports.intake.received import ReportStatus
 from dicomsvc.reports.schema import SYSTEMS
 from dicomsvc.reports.values import Coding, FieldValue, Status, StructuredReport

@@ -1,94 +1,73 @@
-"""The MLLP listener of a service: an event loop in a thread of its own, and one that structures what has come."""
+"""ORU^R01 messages as reports: the handler that the MLLP listener calls, and a thread that structures what has come."""
 
 import asyncio
 import logging
 import queue
 import threading
-from collections.abc import Coroutine, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Final
 
-from dicomsvc.config import split_address
-from dicomsvc.errors import ConfigurationError, OutOfResources
-from dicomsvc.reports.hl7.mllp import Limits, MllpListener
+from dicomsvc.hl7.acknowledge import AckCode, Acknowledgement, Condition
+from dicomsvc.hl7.message import Message
+from dicomsvc.reports.hl7.reading import read_reports
 from dicomsvc.reports.intake.received import Answer, Outcome, ReceivedReport
 from dicomsvc.reports.intake.receiving import Intake
 from dicomsvc.reports.intake.structuring import structure_quietly, warm_up
 from dicomsvc.store import Store
 
+Receive = Callable[[ReceivedReport], Awaitable[Outcome]]
 _log = logging.getLogger(__name__)
 _WHO: Final = "hl7"
 _STOP_SECONDS: Final = 20.0
 _MOST_WAITING: Final = 10_000
+_AT_ONCE: Final = 4
 
 
-class MllpService:
-    """Takes reports at ``hl7.bind`` from `start` to `stop`.
+class ReportMessages:
+    """Takes ORU^R01 messages.
+
+    ``receive`` makes a report durable and says what became of it; it is called once a report, on the event loop. It
+    may raise `dicomsvc.errors.OutOfResources`, at which the sender is asked to try again.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._reading = asyncio.Semaphore(_AT_ONCE)
+
+    async def handle(self, message: Message) -> Acknowledgement:
+        """Receive each report of a message; the first that is rejected is answered with the reason."""
+        async with self._reading:
+            reports = await asyncio.to_thread(read_reports, message)
+        for report in reports:
+            outcome = await self._receive(report)
+            if outcome.answer is Answer.REJECTED:
+                return Acknowledgement(AckCode.ERROR, Condition.APPLICATION, outcome.reason)
+        return Acknowledgement(AckCode.ACCEPT)
+
+
+class ReportReceiver:
+    """Keeps the reports of messages and structures them, from `start` to `stop`.
 
     A report is acknowledged once it is durable, and structured right after; one that is not, since the process ends,
     is found by the upkeep of a worker.
     """
 
     def __init__(self, store: Store) -> None:
-        settings = store.settings.hl7
-        if settings.bind is None:
-            raise ConfigurationError("hl7.bind is not set: say with --mllp HOST:PORT where reports are to be taken")
         self._store = store
         self._intake = Intake(store)
-        limits = Limits(
-            message_bytes=settings.max_message_mb << 20,
-            all_bytes=max(256, 2 * settings.max_message_mb) << 20,
-            connections=settings.max_connections,
-            idle_seconds=settings.idle_timeout_seconds,
-            peers=frozenset(settings.peers),
-        )
-        self._host, port = split_address(settings.bind)
-        self._listener = MllpListener(
-            (self._host, port), self._receive, limits, default_charset=settings.default_charset
-        )
-        self._loop = asyncio.new_event_loop()
+        self.messages = ReportMessages(self._received)
         self._kept: queue.Queue[tuple[str, int] | None] = queue.Queue(_MOST_WAITING)
-        self._threads = [
-            threading.Thread(target=self._loop.run_forever, name="mllp", daemon=True),
-            threading.Thread(target=self._structure, name="structure", daemon=True),
-        ]
-
-    @property
-    def address(self) -> str:
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{host}:{self._listener.port}"
+        self._thread = threading.Thread(target=self._structure, name="structure", daemon=True)
 
     def start(self) -> None:
-        """Listen.
-
-        Raises
-        ------
-        OSError
-            When the address cannot be had.
-        """
-        try:
-            self._loop.run_until_complete(self._listener.start())
-        except OutOfResources as error:
-            if isinstance(error.__cause__, OSError):
-                raise error.__cause__ from None
-            raise
-        for thread in self._threads:
-            thread.start()
+        self._thread.start()
 
     def stop(self) -> None:
-        """Take no more, answer what has come, end."""
-        self._call(self._listener.stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        """End once what has come is structured, or some seconds later."""
         self._kept.put(None)
-        for thread in self._threads:
-            thread.join(_STOP_SECONDS)
+        self._thread.join(_STOP_SECONDS)
 
-    def counters(self) -> Mapping[str, float]:
-        """Return what happened since the start, by metric name."""
-        counts = self._listener.counts
-        answers = {f"hl7_answers_{code.lower()}": float(count) for code, count in counts.answers.items()}
-        return {**answers, "hl7_refused_connections": float(counts.refused_connections)}
-
-    async def _receive(self, report: ReceivedReport) -> Outcome:
+    async def _received(self, report: ReceivedReport) -> Outcome:
         receipt = await asyncio.to_thread(self._intake.keep, report, _WHO)
         if receipt.outcome.answer is Answer.ACCEPTED and receipt.uid is not None:
             try:
@@ -104,6 +83,3 @@ class MllpService:
                 structure_quietly(self._store.engine, *kept)
             except Exception as error:  # noqa: BLE001 - the border: the thread must go on with the next report
                 _log.error("a report could not be structured: %s", type(error).__name__)
-
-    def _call(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(_STOP_SECONDS)

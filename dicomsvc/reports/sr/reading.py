@@ -14,9 +14,9 @@ from pydicom.uid import (
 )
 
 from dicomsvc.errors import BadRequest, Conflict, DicomsvcError, InvalidInstance, UnsupportedInstance
+from dicomsvc.hl7.message import moment
 from dicomsvc.objects.codes import code_of, same_concept
 from dicomsvc.reports.attachment import text_of
-from dicomsvc.reports.hl7.message import moment
 from dicomsvc.reports.intake.received import ReceivedReport, ReportStatus, Source
 from dicomsvc.reports.sr.concepts import LANGUAGE, REPORT_TEXT
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from dicomsvc.dicom.codecs import codec_named
 from dicomsvc.errors import BadRequest, TooLarge, UnsupportedMediaType
 from dicomsvc.reports import attachment
 from dicomsvc.reports.attachment import plain_text, text_of
-from dicomsvc.reports.text.charset import codec_named
 from tests.unit.reports.exchange_case import pdf, rtf
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicomsvc.errors import BadRequest, DicomsvcError, NotParseable
-from dicomsvc.reports.hl7.message import Separators, moment, parse_message, unescaped
+from dicomsvc.hl7.message import Separators, moment, parse_message, unescaped
 from dicomsvc.reports.hl7.reading import read_reports
 from dicomsvc.reports.intake.received import ReceivedReport, ReportStatus, Source
 from tests.unit.reports.exchange_case import pdf, rtf
@@ -148,7 +148,7 @@ def test_formatting_and_escapes_become_text() -> None:
 
 @given(st.text(alphabet="ab|^~\\&.brEFXH05", max_size=40))
 def test_what_is_escaped_comes_back(text: str) -> None:
-    from dicomsvc.reports.hl7.acknowledge import escaped
+    from dicomsvc.hl7.acknowledge import escaped
 
     assert unescaped(escaped(text, Separators()), Separators(), "utf-8") == text
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import hl7
 import pytest
 
-from dicomsvc.reports.hl7.acknowledge import AckCode, Acknowledgement, Condition, acknowledged, refused, wanted
-from dicomsvc.reports.hl7.message import Message, parse_message
+from dicomsvc.hl7.acknowledge import AckCode, Acknowledgement, Condition, acknowledged, refused, wanted
+from dicomsvc.hl7.message import Message, parse_message
 from dicomsvc.reports.hl7.reading import read_reports
 from dicomsvc.reports.hl7.writing import Route, oru_message
 from dicomsvc.reports.intake.received import ReportStatus

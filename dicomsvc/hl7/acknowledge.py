@@ -7,7 +7,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
-from dicomsvc.reports.hl7.message import Message, Segment, Separators
+from dicomsvc.hl7.message import Message, Segment, Separators
 
 
 class AckCode(StrEnum):
@@ -46,11 +46,15 @@ _LONGEST_FIELD: Final = 250
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """``reason`` is for the sender's people; it holds nothing of the message's content."""
+    """``reason`` is for the sender's people; it holds nothing of the message's content.
+
+    ``segments`` follow MSA and ERR in an application's answer that is more than an ACK: fields, escaped already.
+    """
 
     code: AckCode
     condition: Condition | None = None
     reason: str = ""
+    segments: tuple[tuple[str, ...], ...] = ()
 
 
 def wanted(message: Message, code: AckCode) -> bool:
@@ -62,32 +66,44 @@ def wanted(message: Message, code: AckCode) -> bool:
     return asked[0] == "AL" or asked[0] == ("SU" if code is AckCode.ACCEPT else "ER")
 
 
-def acknowledged(message: Message, answer: Acknowledgement, now: datetime | None = None) -> bytes:
-    """Return the ACK for a message, in its character set.
+def acknowledged(
+    message: Message, answer: Acknowledgement, now: datetime | None = None, *, response: str = ""
+) -> bytes:
+    """Return the answer to a message, in its character set; ``response`` is its MSH-9 where it is no plain ACK.
 
-    Enhanced mode with an accept acknowledgement alone (MSH-16 NE or empty) gets a commit code (CA, CE, CR): what is
-    accepted is durable. Where both are asked for, the application's answer is the one that is sent.
+    Enhanced mode with an accept acknowledgement alone (MSH-16 NE or empty) gets an ACK with a commit code (CA, CE,
+    CR): what is accepted is durable. Where both are asked for, the application's answer is the one that is sent.
     """
-    header = message.header
+    header, use = message.header, message.separators
     own_mode = not header.field(15) or header.field(16) not in ("", "NE")
     code = answer.code.value if own_mode else _ENHANCED[answer.code]
-    return _written(header, message.separators, code, answer, now or datetime.now(UTC)).encode(message.codec, "replace")
+    kind = response.replace("^", use.component) if own_mode else ""
+    segments = _segments(header, use, code, answer, now or datetime.now(UTC), kind)
+    if own_mode:
+        segments += map(list, answer.segments)
+    return _joined(segments, use).encode(message.codec, "replace")
 
 
 def refused(reason: str, condition: Condition = Condition.SEGMENT_SEQUENCE, now: datetime | None = None) -> bytes:
     """Return an ACK (AR) for bytes that are no message: there is no control id to answer to."""
     answer = Acknowledgement(AckCode.REJECT, condition, reason)
-    return _written(None, Separators(), "AR", answer, now or datetime.now(UTC)).encode("ascii", "replace")
+    segments = _segments(None, Separators(), "AR", answer, now or datetime.now(UTC))
+    return _joined(segments, Separators()).encode("ascii", "replace")
 
 
-def _written(header: Segment | None, use: Separators, code: str, answer: Acknowledgement, now: datetime) -> str:
+def _segments(
+    header: Segment | None, use: Separators, code: str, answer: Acknowledgement, now: datetime, kind: str = ""
+) -> list[list[str]]:
+    """Return MSH, MSA and, where there is a condition, ERR."""
+
     def field(number: int, default: str = "") -> str:
         # As it came, but nothing that would end the segment or the frame.
         said = header.field(number)[:_LONGEST_FIELD] if header is not None else ""
         return "".join(letter for letter in said if letter.isprintable()) or default
 
     event = header.component(9, 2) if header is not None else ""
-    kind = use.component.join(("ACK", event, "ACK")) if event.isalnum() and len(event) == 3 else "ACK"
+    known = event.isascii() and event.isalnum() and len(event) == 3
+    kind = kind or (use.component.join(("ACK", event, "ACK")) if known else "ACK")
     marks = use.component + use.repetition + use.escape + use.subcomponent
     msh = ["MSH", marks, field(5), field(6), field(3), field(4), now.strftime("%Y%m%d%H%M%S%z"), "", kind]
     msh += [uuid.uuid4().hex[:20], field(11, "P"), field(12, "2.5.1"), "", "", "", "", "", field(18)]
@@ -96,6 +112,10 @@ def _written(header: Segment | None, use: Separators, code: str, answer: Acknowl
     segments = [msh, msa]
     if answer.condition is not None:
         segments.append(_error(field(12, "2.5.1"), answer.condition, text, use))
+    return segments
+
+
+def _joined(segments: list[list[str]], use: Separators) -> str:
     return "".join(use.field.join(segment).rstrip(use.field) + "\r" for segment in segments)
 
 

@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Final
 
+from dicomsvc.dicom.codecs import codec_named
 from dicomsvc.errors import BadRequest, NotParseable
-from dicomsvc.reports.text.charset import codec_named
-from dicomsvc.reports.text.wording import searcher
 
 CHARSETS: Final = {
     "ASCII": "ascii", "8859/1": "iso8859-1", "8859/2": "iso8859-2", "8859/3": "iso8859-3", "8859/4": "iso8859-4",
@@ -157,6 +157,8 @@ def _separators(text: str) -> Separators:
         raise NotParseable("MSH-1 and MSH-2 do not name the encoding characters")
     known = Separators()
     padded = declared + (known.component + known.repetition + known.escape + known.subcomponent)[len(declared) :]
+    if any(mark.isalnum() for mark in padded[:4]):
+        raise NotParseable("MSH-2 names a letter or a digit as an encoding character")
     return Separators(field, padded[0], padded[1], padded[2], padded[3])
 
 
@@ -193,11 +195,20 @@ def unescaped(text: str, separators: Separators, codec: str) -> str:
     }  # fmt: skip
     pieces: list[str] = []
     last = 0
-    for match in searcher(_ESCAPES.replace("!", re.escape(escape))).finditer(text):
+    for match in _escape_pattern(escape).finditer(text):
         body = match.group()[1:-1]
         pieces += (text[last : match.start()], known[body] if body in known else _formatted(body, codec))
         last = match.end()
     return "".join((*pieces, text[last:]))
+
+
+@lru_cache(maxsize=64)
+def _escape_pattern(escape: str) -> re.Pattern[str]:
+    """Return what finds escape sequences, in time linear in the text.
+
+    No attempt reads past the next escape character, since no sequence holds one: it is no letter and no digit.
+    """
+    return re.compile(_ESCAPES.replace("!", re.escape(escape)), re.ASCII)
 
 
 def _formatted(body: str, codec: str) -> str:

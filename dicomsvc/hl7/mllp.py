@@ -1,23 +1,20 @@
-"""Listens for ORU^R01 messages over MLLP: ``<VT> message <FS><CR>``, an answer each, in order, on one connection.
+"""Listens for messages over MLLP: ``<VT> message <FS><CR>``, an answer each, in order, on one connection.
 
-A message is answered AA only after `receive` has made each of its reports durable, or knows them already. What a
-message may cost is bounded: its bytes, the time it takes to arrive, the connections, the bytes of all of them together.
+A message is answered AA only after its handler has made what it says durable, or knows it already. What a message may
+cost is bounded: its bytes, the time it takes to arrive, the connections, the bytes of all of them together.
 """
 
 import asyncio
 import logging
 import ssl
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from dicomsvc.errors import BadRequest, DicomsvcError, NotParseable, OutOfResources, TooLarge, UnsupportedMediaType
-from dicomsvc.reports.hl7.acknowledge import AckCode, Acknowledgement, Condition, acknowledged, refused, wanted
-from dicomsvc.reports.hl7.message import Message, parse_message
-from dicomsvc.reports.hl7.reading import read_reports
-from dicomsvc.reports.intake.received import Answer, Outcome, ReceivedReport
+from dicomsvc.hl7.acknowledge import AckCode, Acknowledgement, Condition, acknowledged, refused, wanted
+from dicomsvc.hl7.handlers import Handler, Handlers
+from dicomsvc.hl7.message import Message, parse_message
 
-Receive = Callable[[ReceivedReport], Awaitable[Outcome]]
 _log = logging.getLogger(__name__)
 _START: Final = b"\x0b"
 _END: Final = b"\x1c"
@@ -56,22 +53,20 @@ class _Oversize(Exception):
 class MllpListener:
     """A server for one address ``(host, port)``; port 0 takes a free one.
 
-    ``receive`` makes a report durable and says what became of it; it is called once a report, on the event loop. It
-    may raise `OutOfResources`, at which the sender is asked to try again. ``default_charset`` is for senders that
-    leave MSH-18 empty.
+    ``default_charset`` is for senders that leave MSH-18 empty.
     """
 
     def __init__(
         self,
         address: tuple[str, int],
-        receive: Receive,
+        handlers: Handlers,
         limits: Limits | None = None,
         *,
         default_charset: str = "utf-8",
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._address = address
-        self._receive = receive
+        self._handlers = handlers
         self._limits = limits or Limits()
         self._default_charset = default_charset
         self._tls = tls
@@ -167,35 +162,28 @@ class MllpListener:
             _log.warning("an MLLP message could not be parsed: %s", type(error).__name__)
             self._count("AR")
             return refused("the message cannot be parsed")
-        answer = await self._taken(message)
+        handler = self._handlers.find(message)
+        if isinstance(handler, Acknowledgement):
+            answer, response = handler, ""
+        else:
+            answer, response = await self._taken(handler, message), handler.response
         self._count(answer.code.value)
-        return acknowledged(message, answer) if wanted(message, answer.code) else b""
+        return acknowledged(message, answer, response=response) if wanted(message, answer.code) else b""
 
-    async def _taken(self, message: Message) -> Acknowledgement:
-        kind, event = message.header.component(9, 1), message.header.component(9, 2)
-        if kind != "ORU":
-            return Acknowledgement(AckCode.REJECT, Condition.UNSUPPORTED_MESSAGE, "only ORU^R01 is taken here")
-        if event not in ("", "R01"):
-            return Acknowledgement(AckCode.REJECT, Condition.UNSUPPORTED_EVENT, "only ORU^R01 is taken here")
+    async def _taken(self, handler: Handler, message: Message) -> Acknowledgement:
         if not message.header.component(10):
             return Acknowledgement(AckCode.ERROR, Condition.REQUIRED_FIELD, "MSH-10 (message control ID) is empty")
         try:
-            async with self._working:
-                reports = await asyncio.to_thread(read_reports, message)
-            for report in reports:
-                outcome = await self._receive(report)
-                if outcome.answer is Answer.REJECTED:
-                    return Acknowledgement(AckCode.ERROR, Condition.APPLICATION, outcome.reason)
+            return await handler.handle(message)
         except OutOfResources:
-            return Acknowledgement(AckCode.ERROR, Condition.APPLICATION, "the report cannot be kept now: try again")
+            return Acknowledgement(AckCode.ERROR, Condition.APPLICATION, "the message cannot be kept now: try again")
         except (BadRequest, UnsupportedMediaType, TooLarge) as error:
             return Acknowledgement(AckCode.ERROR, Condition.DATA_TYPE, error.message)
         except DicomsvcError as error:
             return Acknowledgement(AckCode.ERROR, Condition.APPLICATION, error.message)
         except Exception as error:  # noqa: BLE001 - border: bytes of anybody, and whatever receives them
             _log.error("an MLLP message could not be taken: %s", type(error).__name__)
-            return Acknowledgement(AckCode.ERROR, Condition.APPLICATION, "internal error: the report was not taken")
-        return Acknowledgement(AckCode.ACCEPT)
+            return Acknowledgement(AckCode.ERROR, Condition.APPLICATION, "internal error: the message was not taken")
 
     def _count(self, code: str) -> None:
         self.counts.answers[code] = self.counts.answers.get(code, 0) + 1
