@@ -12,12 +12,13 @@ from dicomsvc.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATI
 from dicomsvc.dimse import pdu
 from dicomsvc.dimse.channel import MessageChannel
 from dicomsvc.dimse.commands import UNRECOGNIZED_OPERATION
-from dicomsvc.dimse.contexts import negotiate
+from dicomsvc.dimse.contexts import Offer, negotiate, negotiate_roles, offer_as_stored
 from dicomsvc.dimse.counters import Counters
 from dicomsvc.dimse.failures import ConnectionEnded, NodeStopping, PeerTimedOut, ProtocolViolation
 from dicomsvc.dimse.services import Services
 from dicomsvc.dimse.session import Session
 from dicomsvc.dimse.stream import PduStream
+from dicomsvc.errors import OutOfResources
 from dicomsvc.logs import places
 from dicomsvc.store import Store
 
@@ -150,12 +151,17 @@ class Connection:
         return None
 
     def _accept(self, stream: PduStream, request: pdu.AssociateRequest) -> Session:
-        results, accepted = negotiate(request.contexts, self._node.services.offer)
+        services = self._node.services
+        roles = negotiate_roles(request.user.roles, services.offer, services.peer_may_provide)
+        provided = frozenset(role.sop_class_uid for role in roles if role.scp)
+        results, accepted = negotiate(request.contexts, self._offer_for(provided), provided)
         answer = pdu.AssociateAccept(
             request.called_ae_title,
             request.calling_ae_title,
             results,
-            pdu.UserInformation(self._node.settings.max_pdu, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
+            pdu.UserInformation(
+                self._node.settings.max_pdu, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, roles
+            ),
         )
         stream.write(pdu.encode_associate_accept(answer))
         _log.info("association from %s at %s: %d contexts", request.calling_ae_title, self._address, len(accepted))
@@ -166,6 +172,16 @@ class Connection:
             request.calling_ae_title,
             self._address,
         )
+
+    def _offer_for(self, provided: frozenset[str]) -> Offer:
+        """Return what is offered; of classes that the peer wants to get, first what they are stored in."""
+        offer = self._node.services.offer
+        if not provided:
+            return offer
+        try:
+            return offer_as_stored(offer, self._node.store.instances.transfer_syntaxes(provided))
+        except OutOfResources:
+            return offer
 
     def _serve_messages(self, session: Session) -> None:
         while (message := session.channel.receive()) is not None:

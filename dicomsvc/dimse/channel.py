@@ -3,12 +3,12 @@
 A message is pulled: `receive` returns its command set, `fragments` its data set piece by piece as the PDUs arrive.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
-from dicomsvc.dimse.commands import Command, decode_command
+from dicomsvc.dimse.commands import C_CANCEL_RQ, Command, decode_command
 from dicomsvc.dimse.failures import ConnectionEnded, ProtocolViolation
 from dicomsvc.dimse.pdu import (
     A_ABORT,
@@ -27,6 +27,7 @@ _COMMAND: Final = 1
 _LAST: Final = 2
 _MAX_COMMAND_BYTES = 1 << 14
 _SMALLEST_PDU_BYTES = 64
+_WRITE_BYTES = 1 << 16
 PDV_HEADER_BYTES: Final = _PDV.size
 PDU_AND_PDV_HEADER_BYTES: Final = _PDU_AND_PDV.size
 
@@ -38,6 +39,8 @@ class AcceptedContext:
     context_id: int
     abstract_syntax: str
     transfer_syntax: str
+    requestor_is_scp: bool = False
+    """Whether the association's requestor may be the SCP of the SOP class, as in C-GET (PS3.7 D.3.3.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +64,12 @@ class MessageChannel:
 
     def __init__(self, stream: PduStream, contexts: Mapping[int, AcceptedContext], peer_maximum_length: int) -> None:
         self._stream = stream
-        self._contexts = contexts
+        self.contexts = contexts
         self._pdvs: Iterator[tuple[int, int, memoryview]] = iter(())
         self._data_set_of: Message | None = None
+        self._command = bytearray()
+        self._command_context_id: int | None = None
+        self._cancelled: set[int] = set()
         longest = MAX_PDU_BYTES if peer_maximum_length == 0 else min(peer_maximum_length, MAX_PDU_BYTES)
         self.fragment_bytes = max(longest, _SMALLEST_PDU_BYTES) - PDV_HEADER_BYTES
 
@@ -81,32 +87,94 @@ class MessageChannel:
         ConnectionEnded, ProtocolViolation
             When the association ends in another way.
         """
+        return self._receive(between_messages=True)
+
+    def response(self, message_id: int) -> Message:
+        """Wait for the response to a request that was sent within an operation of the peer's (PS3.7 9.1.3).
+
+        A C-CANCEL-RQ that comes before is remembered for `cancelled`.
+
+        Raises
+        ------
+        ConnectionEnded, ProtocolViolation
+            When something else comes, or nothing.
+        """
+        while True:
+            message = self._receive(between_messages=False)
+            if message is None:
+                raise ConnectionEnded("the peer released the association within an operation")
+            if message.command.command_field == C_CANCEL_RQ:
+                self._remember(message)
+            elif message.command.message_id_being_responded_to == message_id:
+                return message
+            else:
+                raise ProtocolViolation("another message than the response", UNEXPECTED_PDU)
+
+    def cancelled(self, message_id: int) -> bool:
+        """Whether the peer has sent a C-CANCEL-RQ for its operation (PS3.7 9.3.2.3); never waits.
+
+        Raises
+        ------
+        ConnectionEnded, ProtocolViolation
+            When the peer has sent something else, or is gone.
+        """
+        while message_id not in self._cancelled:
+            pdv = next(self._pdvs, None)
+            if pdv is None:
+                arrived = self._stream.poll()
+                if arrived is None:
+                    return False
+                if self._take_pdu(*arrived):
+                    raise ProtocolViolation("a release within an operation", UNEXPECTED_PDU)
+                continue
+            message = self._take_command(pdv)
+            if message is not None:
+                if message.command.command_field != C_CANCEL_RQ:
+                    raise ProtocolViolation("a message within an operation", UNEXPECTED_PDU)
+                self._remember(message)
+        return True
+
+    def _remember(self, cancel: Message) -> None:
+        # A message identifier has two bytes, so that this stays small.
+        self._cancelled.add(cancel.command.message_id_being_responded_to or 0)
+
+    def _receive(self, *, between_messages: bool) -> Message | None:
         for _ in self.fragments():
             pass
-        command = bytearray()
-        context_id: int | None = None
         while True:
-            pdv = self._next_pdv(between_messages=not command)
+            pdv = self._next_pdv(between_messages=between_messages and not self._command)
             if pdv is None:
-                if command:
+                if self._command:
                     raise ProtocolViolation("a release within a message", UNEXPECTED_PDU)
                 self._stream.write(encode_release_reply())
                 return None
-            this_context_id, control, value = pdv
-            if not control & _COMMAND or context_id not in (None, this_context_id):
-                raise ProtocolViolation("a command was due", INVALID_PARAMETER)
-            context_id = this_context_id
-            command += value
-            if len(command) > _MAX_COMMAND_BYTES:
-                raise ProtocolViolation("the command set is too long", INVALID_PARAMETER)
-            if control & _LAST:
-                return self._message(this_context_id, bytes(command))
+            message = self._take_command(pdv)
+            if message is not None:
+                return message
+
+    def _take_command(self, pdv: tuple[int, int, memoryview]) -> Message | None:
+        """Take a piece of a command set; return the message when it was the last one."""
+        context_id, control, value = pdv
+        if not control & _COMMAND or self._command_context_id not in (None, context_id):
+            raise ProtocolViolation("a command was due", INVALID_PARAMETER)
+        self._command_context_id = context_id
+        self._command += value
+        if len(self._command) > _MAX_COMMAND_BYTES:
+            raise ProtocolViolation("the command set is too long", INVALID_PARAMETER)
+        if not control & _LAST:
+            return None
+        encoded = bytes(self._command)
+        self._command.clear()
+        self._command_context_id = None
+        return self._message(context_id, encoded)
 
     def _message(self, context_id: int, encoded: bytes) -> Message:
-        context = self._contexts.get(context_id)
+        context = self.contexts.get(context_id)
         if context is None:
             raise ProtocolViolation("a presentation context that was not accepted", INVALID_PARAMETER)
         message = Message(context, decode_command(encoded))
+        if message.command.expects_response:
+            self._cancelled.discard(message.command.message_id)
         self._data_set_of = message if message.command.has_data_set else None
         return message
 
@@ -127,34 +195,50 @@ class MessageChannel:
         while True:
             for pdv in self._pdvs:
                 return pdv
-            kind, body = self._stream.read(between_messages=between_messages)
-            if kind == P_DATA_TF:
-                self._pdvs = _split(body)
-            elif kind == A_RELEASE_RQ:
+            if self._take_pdu(*self._stream.read(between_messages=between_messages)):
                 return None
-            elif kind == A_ABORT:
-                raise ConnectionEnded("the peer aborted")
-            else:
-                raise ProtocolViolation(
-                    f"a PDU of type {kind:#04x}", UNEXPECTED_PDU if 0 < kind < A_ABORT else UNRECOGNIZED_PDU
-                )
+
+    def _take_pdu(self, kind: int, body: memoryview) -> bool:
+        """Take a PDU; return whether it asks for the association's release."""
+        if kind == P_DATA_TF:
+            self._pdvs = _split(body)
+        elif kind == A_ABORT:
+            raise ConnectionEnded("the peer aborted")
+        elif kind != A_RELEASE_RQ:
+            raise ProtocolViolation(
+                f"a PDU of type {kind:#04x}", UNEXPECTED_PDU if 0 < kind < A_ABORT else UNRECOGNIZED_PDU
+            )
+        return kind == A_RELEASE_RQ
 
     def send_command(self, context_id: int, encoded: bytes) -> None:
         """Send a command set."""
-        parts = []
-        for start in range(0, len(encoded), self.fragment_bytes):
-            part = encoded[start : start + self.fragment_bytes]
-            last = _LAST if start + len(part) == len(encoded) else 0
-            parts.append(pdu_and_pdv_header(context_id, len(part), _COMMAND | last) + part)
-        self._stream.write(b"".join(parts))
+        self._stream.write(b"".join(self._pdus(context_id, encoded, _COMMAND)))
 
     def send_data_set(self, context_id: int, encoded: bytes) -> None:
         """Send a small data set that is encoded already, after its command set."""
+        for part in self._pdus(context_id, encoded, 0):
+            self._stream.write(part)
+
+    def send_messages(self, context_id: int, messages: Iterable[tuple[bytes, bytes]]) -> None:
+        """Send messages, each an encoded command set and an encoded small data set, as few writes."""
+        waiting: list[bytes] = []
+        size = 0
+        for command, data_set in messages:
+            for part in (*self._pdus(context_id, command, _COMMAND), *self._pdus(context_id, data_set, 0)):
+                waiting.append(part)
+                size += len(part)
+            if size > _WRITE_BYTES:
+                self._stream.write(b"".join(waiting))
+                waiting, size = [], 0
+        if waiting:
+            self._stream.write(b"".join(waiting))
+
+    def _pdus(self, context_id: int, encoded: bytes, kind: int) -> Iterator[bytes]:
         piece = self.fragment_bytes & ~1  # PS3.8 E.2: fragments have even length
         for start in range(0, max(len(encoded), 1), piece):
             part = encoded[start : start + piece]
             last = _LAST if start + piece >= len(encoded) else 0
-            self._stream.write(pdu_and_pdv_header(context_id, len(part), last) + part)
+            yield pdu_and_pdv_header(context_id, len(part), kind | last) + part
 
     def send_fragment(self, context_id: int, pdu: memoryview, *, last: bool) -> None:
         """Send a piece of a data set.

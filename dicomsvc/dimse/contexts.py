@@ -4,7 +4,7 @@ The acceptor's order of transfer syntaxes decides. The compressed ones come firs
 one that costs less to keep and to serve, and an object that is compressed need not be expanded by its sender.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from pydicom.uid import (
@@ -21,6 +21,7 @@ from dicomsvc.dimse.pdu import (
     TRANSFER_SYNTAXES_NOT_SUPPORTED,
     ContextResult,
     ProposedContext,
+    RoleSelection,
 )
 
 STORED_SYNTAXES: Final[tuple[str, ...]] = (
@@ -38,10 +39,43 @@ Offer = Callable[[str], tuple[str, ...]]
 """Returns the transfer syntaxes that an abstract syntax is served with, the preferred one first; none: not served."""
 
 
+def offer_as_stored(offer: Offer, stored: Mapping[str, Collection[str]]) -> Offer:
+    """Return an offer that begins with the transfer syntaxes in which a class's instances are ``stored``.
+
+    The peer gets these instances as they are: a context in a syntax that none of them has would be of no use.
+    """
+
+    def offered(abstract_syntax: str) -> tuple[str, ...]:
+        syntaxes, first = offer(abstract_syntax), stored.get(abstract_syntax, ())
+        return (
+            *(syntax for syntax in syntaxes if syntax in first),
+            *(syntax for syntax in syntaxes if syntax not in first),
+        )
+
+    return offered
+
+
+def negotiate_roles(
+    proposed: Iterable[RoleSelection], offer: Offer, may_provide: Callable[[str], bool]
+) -> tuple[RoleSelection, ...]:
+    """Answer the requestor's proposals of roles (PS3.7 D.3.3.4): never with more than it asked for.
+
+    ``may_provide`` says for which SOP classes the requestor may be the SCP.
+    """
+    return tuple(
+        RoleSelection(role.sop_class_uid, role.scu, role.scp and may_provide(role.sop_class_uid))
+        for role in proposed
+        if offer(role.sop_class_uid)
+    )
+
+
 def negotiate(
-    proposed: Iterable[ProposedContext], offer: Offer
+    proposed: Iterable[ProposedContext], offer: Offer, provided: Collection[str] = frozenset()
 ) -> tuple[tuple[ContextResult, ...], Mapping[int, AcceptedContext]]:
-    """Answer each proposed presentation context; return the answers, and the accepted ones by identifier."""
+    """Answer each proposed presentation context; return the answers, and the accepted ones by identifier.
+
+    ``provided`` are the SOP classes of which the requestor is the SCP.
+    """
     results: list[ContextResult] = []
     accepted: dict[int, AcceptedContext] = {}
     for context in proposed:
@@ -49,7 +83,9 @@ def negotiate(
         chosen = next((syntax for syntax in offered if syntax in context.transfer_syntaxes), None)
         if chosen is not None:
             results.append(ContextResult(context.context_id, ACCEPTED, chosen))
-            accepted[context.context_id] = AcceptedContext(context.context_id, context.abstract_syntax, chosen)
+            accepted[context.context_id] = AcceptedContext(
+                context.context_id, context.abstract_syntax, chosen, context.abstract_syntax in provided
+            )
         else:
             # The transfer syntax of a refused context is not significant, yet must be a UID.
             reason = TRANSFER_SYNTAXES_NOT_SUPPORTED if offered else ABSTRACT_SYNTAX_NOT_SUPPORTED

@@ -36,6 +36,7 @@ _HEADER = Struct(">BxI")
 _ITEM = Struct(">BxH")
 _ASSOCIATE_FIXED_BYTES = 68
 _MAX_CONTEXTS = 128
+_MAX_ROLES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,15 @@ class ContextResult:
 
 
 @dataclass(frozen=True, slots=True)
+class RoleSelection:
+    """Which roles the requestor of the association proposes to take for a SOP class, or is allowed (PS3.7 D.3.3.4)."""
+
+    sop_class_uid: str
+    scu: bool
+    scp: bool
+
+
+@dataclass(frozen=True, slots=True)
 class UserInformation:
     """What either side tells about itself (PS3.8 annex D, PS3.7 D.3.3)."""
 
@@ -64,6 +74,7 @@ class UserInformation:
     """Longest P-DATA-TF that the side wants to get, without its six header bytes; 0: no limit."""
     implementation_class_uid: str = ""
     implementation_version_name: str = ""
+    roles: tuple[RoleSelection, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +208,23 @@ def _encode_user(user: UserInformation) -> bytes:
     encoded += _item(0x52, user.implementation_class_uid.encode("ascii"))
     if user.implementation_version_name:
         encoded += _item(0x55, user.implementation_version_name.encode("ascii"))
-    return encoded
+    return encoded + b"".join(_item(0x54, _encode_role(role)) for role in user.roles)
+
+
+def _encode_role(role: RoleSelection) -> bytes:
+    uid = role.sop_class_uid.encode("ascii")
+    return len(uid).to_bytes(2, "big") + uid + bytes((role.scu, role.scp))
+
+
+def _decode_role(value: memoryview) -> RoleSelection:
+    length = int.from_bytes(value[:2], "big")
+    _require(len(value) >= 2 and len(value) == length + 4, "a role selection is cut short")
+    return RoleSelection(_uid(value[2 : 2 + length]), value[-2] == 1, value[-1] == 1)
 
 
 def _decode_user(value: memoryview) -> UserInformation:
     maximum_length, class_uid, version_name = 0, "", ""
+    roles: list[RoleSelection] = []
     for item_type, part in _items(value):
         if item_type == 0x51:
             _require(len(part) == 4, "the maximum length has no four bytes")
@@ -210,7 +233,10 @@ def _decode_user(value: memoryview) -> UserInformation:
             class_uid = _uid(part)
         elif item_type == 0x55:
             version_name = printable(bytes(part))
-    return UserInformation(maximum_length, class_uid, version_name)
+        elif item_type == 0x54:
+            roles.append(_decode_role(part))
+    _require(len(roles) <= _MAX_ROLES, "too many role selections")
+    return UserInformation(maximum_length, class_uid, version_name, tuple(roles))
 
 
 def _proposed_context(value: memoryview) -> ProposedContext:

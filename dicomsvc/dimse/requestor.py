@@ -41,13 +41,24 @@ class Peer:
 class Association:
     """An association that this node asked for; as a context manager it is released at the end, or aborted on an error.
 
+    Parameters
+    ----------
+    roles
+        Roles that this side proposes to take, for SOP classes of which it is not the SCU alone (PS3.7 D.3.3.4).
+
     Raises
     ------
     PeerFailure
         When the peer cannot be reached or refuses; later, when it breaks the association.
     """
 
-    def __init__(self, peer: Peer, proposed: Sequence[pdu.ProposedContext]) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        proposed: Sequence[pdu.ProposedContext],
+        *,
+        roles: Sequence[pdu.RoleSelection] = (),
+    ) -> None:
         try:
             connection = socket.create_connection((peer.host, peer.port), peer.connect_timeout_seconds)
         except OSError as error:
@@ -61,7 +72,7 @@ class Association:
         )
         self.contexts: dict[tuple[str, str], AcceptedContext] = {}
         try:
-            self._channel = self._associate(peer, proposed)
+            self._channel = self._associate(peer, proposed, roles)
         except (ConnectionEnded, ProtocolViolation) as error:
             self._stream.close()
             raise PeerFailure(f"{peer.host}:{peer.port} gave no association: {error}") from error
@@ -69,8 +80,10 @@ class Association:
             self._stream.close()
             raise
 
-    def _associate(self, peer: Peer, proposed: Sequence[pdu.ProposedContext]) -> MessageChannel:
-        user = pdu.UserInformation(_MAXIMUM_LENGTH, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME)
+    def _associate(
+        self, peer: Peer, proposed: Sequence[pdu.ProposedContext], roles: Sequence[pdu.RoleSelection]
+    ) -> MessageChannel:
+        user = pdu.UserInformation(_MAXIMUM_LENGTH, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, tuple(roles))
         request = pdu.AssociateRequest(peer.called_ae_title, peer.calling_ae_title, tuple(proposed), user)
         self._stream.write(pdu.encode_associate_request(request))
         kind, body = self._stream.read()
@@ -81,12 +94,18 @@ class Association:
         if kind != pdu.A_ASSOCIATE_AC:
             raise ProtocolViolation("the answer is no A-ASSOCIATE-AC", pdu.UNEXPECTED_PDU)
         accept = pdu.decode_associate_accept(body)
+        provided = {role.sop_class_uid for role in accept.user.roles if role.scp}
         wanted = {context.context_id: context for context in proposed}
         accepted: dict[int, AcceptedContext] = {}
         for result in accept.contexts:
             asked = wanted.get(result.context_id)
             if asked is not None and result.result == pdu.ACCEPTED:
-                context = AcceptedContext(result.context_id, asked.abstract_syntax, result.transfer_syntax)
+                context = AcceptedContext(
+                    result.context_id,
+                    asked.abstract_syntax,
+                    result.transfer_syntax,
+                    asked.abstract_syntax in provided,
+                )
                 accepted[result.context_id] = context
                 self.contexts[context.abstract_syntax, context.transfer_syntax] = context
         return MessageChannel(self._stream, accepted, accept.user.maximum_length)

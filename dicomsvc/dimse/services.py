@@ -26,6 +26,8 @@ class Service:
     serves: Callable[[str], bool]
     transfer_syntaxes: tuple[str, ...]
     handler: Handler
+    peer_provides: Callable[[str], bool] = lambda sop_class_uid: False
+    """SOP classes of which the association's requestor may be the SCP, for this service's sake (PS3.7 D.3.3.4)."""
 
 
 VERIFICATION: Final = Service(commands.C_ECHO_RQ, VERIFICATION_SOP_CLASS.__eq__, MESSAGE_SYNTAXES, verify)
@@ -41,6 +43,10 @@ class Services:
     def _offer(self, abstract_syntax: str) -> tuple[str, ...]:
         """Return the transfer syntaxes in which an abstract syntax is served; none: it is not."""
         return next((row.transfer_syntaxes for row in self.rows if row.serves(abstract_syntax)), ())
+
+    def peer_may_provide(self, sop_class_uid: str) -> bool:
+        """Whether the requestor of an association may be the SCP of a SOP class."""
+        return any(row.peer_provides(sop_class_uid) for row in self.rows)
 
     def handler(self, message: Message) -> Handler | None:
         """Return who answers a request: its command and the abstract syntax of its context choose."""

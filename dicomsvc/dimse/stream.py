@@ -1,6 +1,7 @@
 """PDUs over a socket: bounded before they are buffered, with a deadline each, read without a copy (PS3.8 9.3.1)."""
 
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from struct import Struct
@@ -77,6 +78,48 @@ class PduStream:
         body = self._start + _HEADER.size
         self._start = body + length
         return kind, self._buffer[body : self._start]
+
+    def poll(self) -> tuple[int, memoryview] | None:
+        """Return the next PDU as `read` does if all of it is there already, else None; never waits."""
+        if self._start == self._end:
+            self._start = self._end = 0
+        if self._waiting_pdu_bytes() is None:
+            self._make_room(self._end - self._start + 1)
+            self._take_what_is_there()
+        length = self._waiting_pdu_bytes()
+        if length is None:
+            return None
+        kind = self._buffer[self._start]
+        body = self._start + _HEADER.size
+        self._start += length
+        return kind, self._buffer[body : self._start]
+
+    def _waiting_pdu_bytes(self) -> int | None:
+        """Return how long the PDU at the head of the buffer is, when all of it is there."""
+        there = self._end - self._start
+        if there < _HEADER.size:
+            return None
+        _, length = _HEADER.unpack_from(self._buffer, self._start)
+        if length > MAX_PDU_BYTES:
+            raise ProtocolViolation(f"a PDU of {length} bytes", INVALID_PARAMETER)
+        whole: int = _HEADER.size + length
+        return whole if there >= whole else None
+
+    def _take_what_is_there(self) -> None:
+        timeout = self._socket.gettimeout()
+        self._socket.settimeout(0)
+        try:
+            received = self._socket.recv_into(self._buffer[self._end :])
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return
+        except OSError as error:
+            raise ConnectionEnded("the connection was reset") from error
+        finally:
+            self._socket.settimeout(timeout)
+        if not received:
+            raise ConnectionEnded("the peer closed the connection")
+        self._end += received
+        self.bytes_read += received
 
     def _fill(self, needed: int, deadline: float, between_messages: bool = False) -> None:
         if self._end - self._start >= needed:

@@ -1,13 +1,14 @@
 """Stored instances by their UIDs: where the file is, its frame index, its metadata."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine, Row, Select, select
+from sqlalchemy import Engine, Row, Select, select, text
 
 from dicomsvc.dicom.frames import FrameIndex
 from dicomsvc.dicom.json import Metadata
+from dicomsvc.dicom.uids import TRANSFER_SYNTAXES
 from dicomsvc.errors import DamagedFile, NotFound
 from dicomsvc.store.database import database_errors
 from dicomsvc.store.layout import Layout
@@ -90,6 +91,12 @@ class Instances:
             raise NotFound(f"nothing is stored under {sop_instance_uid}")
         return self._record(row)
 
+    def find_sop_instances(self, sop_instance_uids: Sequence[str]) -> dict[str, InstanceRecord]:
+        """Return those of the instances that are stored, by their UID."""
+        statement = _records().where(instance.c.sop_instance_uid.in_(sop_instance_uids))
+        with database_errors(), self._engine.connect() as connection:
+            return {row.sop_instance_uid: self._record(row) for row in connection.execute(statement)}
+
     def find_series(self, series_instance_uid: str) -> str | None:
         """Return the Study Instance UID of a series, or None where nothing is stored under its UID."""
         statement = (
@@ -100,6 +107,20 @@ class Instances:
         )
         with database_errors(), self._engine.connect() as connection:
             return connection.scalar(statement)
+
+    def transfer_syntaxes(self, sop_class_uids: Collection[str]) -> dict[str, list[str]]:
+        """Return the transfer syntaxes in which instances of each SOP class are stored."""
+        statement = text(
+            "SELECT class, syntax FROM unnest(CAST(:classes AS text[])) AS class,"
+            " unnest(CAST(:syntaxes AS text[])) AS syntax WHERE EXISTS (SELECT FROM instance"
+            " WHERE instance.sop_class_uid = class AND instance.transfer_syntax_uid = syntax)"
+        )
+        values = {"classes": list(sop_class_uids), "syntaxes": list(TRANSFER_SYNTAXES)}
+        found: dict[str, list[str]] = {}
+        with database_errors(), self._engine.connect() as connection:
+            for row in connection.execute(statement, values):
+                found.setdefault(row[0], []).append(row[1])
+        return found
 
     def frame_index(self, record: InstanceRecord) -> FrameIndex:
         """Return the frame index.

@@ -103,6 +103,7 @@ CREATE TABLE instance (
 );
 CREATE INDEX instance_series ON instance (series_key);
 CREATE INDEX instance_sop_class ON instance (sop_class_uid, id);
+CREATE INDEX instance_syntaxes ON instance (sop_class_uid, transfer_syntax_uid);
 CREATE INDEX instance_container ON instance (container_identifier);
 CREATE INDEX instance_container_bigrams ON instance USING gin (bigrams(container_identifier));
 CREATE INDEX instance_specimens ON instance USING gin (specimen_identifiers jsonb_path_ops);
