@@ -25,3 +25,17 @@ class ProtocolViolation(Exception):
     def __init__(self, message: str, reason: int = 0x06) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class MessageBroken(ProtocolViolation):
+    """A message that this node has begun to send cannot be ended; the association is aborted.
+
+    Parameters
+    ----------
+    damaged
+        Whether a stored file turned out to have lost its bytes.
+    """
+
+    def __init__(self, message: str, *, damaged: bool = False) -> None:
+        super().__init__(message, 0x00)
+        self.damaged = damaged

@@ -5,7 +5,7 @@ metadata, search results and the change feed. Files are the truth, the index is 
 (storage), C.4 (matching).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -18,10 +18,10 @@ from dicomsvc.store.database import database_errors, make_engine, require_curren
 from dicomsvc.store.door import Door, Source, Stored
 from dicomsvc.store.instances import InstanceRecord, Instances
 from dicomsvc.store.layout import Layout
-from dicomsvc.store.maintenance import Progress, Reindexing, Verification
+from dicomsvc.store.maintenance import Condition, Progress, Reindexing, Verification
 from dicomsvc.store.spool import SpoolArea, SpoolFile, free_bytes
 
-__all__ = ["Change", "InstanceRecord", "Instances", "Source", "SpoolFile", "Store", "Stored"]
+__all__ = ["Change", "Condition", "InstanceRecord", "Instances", "Source", "SpoolFile", "Store", "Stored"]
 
 
 class Store:
@@ -84,6 +84,14 @@ class Store:
     def verify(self, progress: Progress = lambda done, total: None) -> Verification:
         """Compare every file with its digest; see `maintenance.verify`."""
         return maintenance.verify(self.layout, self.engine, progress)
+
+    def examine(self, record: InstanceRecord, each_piece: Callable[[], None] = lambda: None) -> Condition:
+        """Compare one instance's file with its digest; see `maintenance.examine`."""
+        return maintenance.examine(self.engine, record, each_piece)
+
+    def mark_damaged(self, sop_instance_uid: str) -> None:
+        """Serve an instance no longer; see `maintenance.mark_damaged`."""
+        maintenance.mark_damaged(self.engine, sop_instance_uid)
 
     def reindex(self, *, rebuild: bool = False, progress: Progress = lambda done, total: None) -> Reindexing:
         """Make the index from the files; see `maintenance.reindex`."""

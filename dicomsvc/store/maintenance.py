@@ -4,9 +4,11 @@ import hashlib
 import logging
 import os
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from sqlalchemy import Engine, func, select, text, update
@@ -15,11 +17,11 @@ from dicomsvc.dicom.part10 import parse_instance
 from dicomsvc.errors import DicomsvcError
 from dicomsvc.store import index
 from dicomsvc.store.database import database_errors
-from dicomsvc.store.instances import Instances
+from dicomsvc.store.instances import InstanceRecord, Instances
 from dicomsvc.store.layout import Layout, file_key
 from dicomsvc.store.recovery import settle
 from dicomsvc.store.spool import SpoolArea
-from dicomsvc.store.tables import audit, instance
+from dicomsvc.store.tables import audit, instance, study
 
 _log = logging.getLogger(__name__)
 _PIECE = 4 << 20
@@ -50,14 +52,45 @@ class Reindexing:
     unreadable: list[str] = field(default_factory=list)
 
 
-def digest_file(path: Path) -> bytes:
-    """Return the SHA-256 of a file."""
+class Condition(StrEnum):
+    """What has become of a stored instance's file."""
+
+    SOUND = "sound"
+    DAMAGED = "damaged"
+    MISSING = "missing"
+
+
+def digest_file(path: Path, each_piece: Callable[[], None] = lambda: None) -> bytes:
+    """Return the SHA-256 of a file; ``each_piece`` is called after every 4 MB, and may raise to stop."""
     digest = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
         while piece := file.read(_PIECE):
             digest.update(piece)
+            each_piece()
     return digest.digest()
+
+
+def examine(engine: Engine, record: InstanceRecord, each_piece: Callable[[], None] = lambda: None) -> Condition:
+    """Compare one instance's file with the digest taken when it came; mark it when it differs, as `verify` does."""
+    if record.damaged:
+        return Condition.DAMAGED
+    try:
+        condition = Condition.SOUND if digest_file(record.path, each_piece) == record.sha256 else Condition.DAMAGED
+    except FileNotFoundError:
+        condition = Condition.MISSING
+    except OSError:
+        condition = Condition.DAMAGED
+    if condition is Condition.SOUND:
+        return condition
+    with database_errors(), engine.begin() as connection:
+        # Under the key's lock, so that an instance being deleted right now is no finding.
+        index.lock_keys(connection, [record.path.stem])
+        marked = connection.execute(update(instance).where(instance.c.id == record.key).values(damaged=True))
+    if not marked.rowcount:
+        return Condition.MISSING
+    _log.error("the file of instance %s is %s", record.sop_instance_uid, condition)
+    return condition
 
 
 def stored_files(layout: Layout) -> Iterator[Path]:
@@ -105,6 +138,12 @@ def _still_known(engine: Engine, key: str) -> bool:
     with database_errors(), engine.begin() as connection:
         index.lock_keys(connection, [key])
         return connection.scalar(select(instance.c.id).where(instance.c.file_key == key)) is not None
+
+
+def mark_damaged(engine: Engine, sop_instance_uid: str) -> None:
+    """Have an instance no longer served, since its file turned out to have lost its bytes."""
+    with database_errors(), engine.begin() as connection:
+        connection.execute(update(instance).where(instance.c.sop_instance_uid == sop_instance_uid).values(damaged=True))
 
 
 def _mark(engine: Engine, damaged: list[str]) -> None:
@@ -194,17 +233,20 @@ def delete(
             doomed.append(second_name)
     with database_errors(), engine.begin() as connection:
         index.lock_keys(connection, [record.path.stem for record in records])
-        index.remove(connection, [record.sop_instance_uid for record in records])
         connection.execute(
             audit.insert().values(
                 who=who,
                 action="delete",
+                patient_id=select(study.c.patient_id)
+                .where(study.c.study_instance_uid == study_instance_uid)
+                .scalar_subquery(),
                 study_instance_uid=study_instance_uid,
                 series_instance_uid=series_instance_uid,
                 sop_instance_uid=sop_instance_uid,
-                detail={"instances": len(records)},
+                detail={"instances": len(records), "classes": Counter(record.sop_class_uid for record in records)},
             )
         )
+        index.remove(connection, [record.sop_instance_uid for record in records])
     for second_name in doomed:
         settle(layout, engine, second_name)
     return len(records)
