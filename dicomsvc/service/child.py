@@ -27,6 +27,8 @@ def dump_settings(settings: Settings) -> str:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, frozenset):
+        return sorted(value)
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
