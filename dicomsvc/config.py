@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -128,6 +129,40 @@ class StoreSettings(Section):
     """Largest data set before the pixel data that is parsed."""
 
 
+class TlsSettings(Section):
+    certificate: Path | None = None
+    """PEM file of the certificate, with those that lead to its authority after it."""
+    key: Path | None = None
+    """PEM file of the certificate's private key, without a password."""
+    client_ca: Path | None = None
+    """PEM file of the authorities whose certificates callers may show, or of such certificates themselves."""
+    require_client_certificate: bool = False
+    """Let in only who shows a certificate (mutual TLS)."""
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if (self.certificate is None) is not (self.key is None):
+            raise ValueError("a certificate needs its key, and a key its certificate: set both `certificate` and `key`")
+        if self.require_client_certificate and self.client_ca is None:
+            raise ValueError("require_client_certificate needs client_ca, to verify the certificates with")
+        return self
+
+
+class DimseTlsSettings(TlsSettings):
+    bind: str | None = None
+    """Address ``HOST:PORT`` for DICOM over TLS, beside that of dimse.bind; unset: none."""
+    ca: Path | None = None
+    """PEM file of the authorities of the peers that this node calls; unset: those of the operating system."""
+
+    @model_validator(mode="after")
+    def _has_a_certificate(self) -> Self:
+        if self.bind is not None:
+            split_address(self.bind)
+            if self.certificate is None:
+                raise ValueError("dimse.tls.bind needs dimse.tls.certificate and dimse.tls.key")
+        return self
+
+
 class HttpSettings(Section):
     bind: str = "127.0.0.1:8080"
     """Address of the web service, ``HOST:PORT``."""
@@ -143,6 +178,8 @@ class HttpSettings(Section):
     """Memory that the cache of frame indexes may use."""
     search_limit: int = Field(1000, ge=1)
     """Most results that one search answers; a client that wants more pages with ``offset``."""
+    tls: TlsSettings = TlsSettings()
+    """With a certificate, the web service speaks HTTPS."""
 
 
 class DimseSettings(Section):
@@ -153,7 +190,12 @@ class DimseSettings(Section):
     require_called_ae_title: bool = False
     """Reject associations that call another Application Entity Title."""
     calling_ae_titles: tuple[str, ...] = ()
-    """Application Entities that may associate; empty: any (on loopback only)."""
+    """Application Entities that may associate without being a peer (section ``peers``). With none of either: any, on
+    loopback only."""
+    accept_unknown: bool = False
+    """Let any Application Entity associate, also where others can reach this node."""
+    unknown_may: frozenset[Permission] = frozenset(Permission) - {Permission.MOVE_DESTINATION}
+    """What Application Entities that are no peers may ask of this node."""
     max_associations: int = Field(100, ge=1)
     """Associations at the same time; the next one is rejected."""
     max_pdu: int = Field(131072, ge=4096, le=1048576)
@@ -162,6 +204,8 @@ class DimseSettings(Section):
     """Longest time for one PDU to arrive in full, and for a new connection's first one."""
     idle_timeout_seconds: float = Field(120, gt=0)
     """Longest silence between two PDUs of an association."""
+    tls: DimseTlsSettings = DimseTlsSettings()
+    """DICOM over TLS."""
 
 
 class JobSettings(Section):
@@ -214,6 +258,158 @@ class Hl7Settings(Section):
     """Longest silence between two messages of a connection."""
 
 
+class DeidentifyProfileSettings(Section):
+    clean_descriptors: bool = False
+    """Keep descriptions and comments, reduced to the words of clinical vocabulary (113105); else they are removed."""
+    clean_structured_content: bool = True
+    """Keep the content of documents and specimen steps: codes, numbers and regions, without free text (113104); else
+    structured reports do not go out."""
+    clean_graphics: bool = True
+    """Keep annotations and segmentations: shapes without text (113103); else bulk annotations do not go out."""
+    retain_uids: bool = False
+    """Keep unique identifiers (113110)."""
+    retain_full_dates: bool = False
+    """Keep dates and times as they are (113106)."""
+    retain_modified_dates: bool = False
+    """Keep dates, moved by days that are the same for all objects of a patient (113107)."""
+    retain_device_identity: bool = False
+    """Keep serial numbers, station names and names of algorithms (113109)."""
+    retain_institution_identity: bool = False
+    """Keep name and address of the institution (113112)."""
+    retain_patient_characteristics: bool = False
+    """Keep sex, age, size, weight and the like (113108)."""
+    retain_safe_private: bool = False
+    """Keep the private elements that PS3.15 E.3.10 knows as safe (113111)."""
+    retain_code_meanings: bool = False
+    """Keep meanings of codes as they are; else the standard's meaning, or its words of clinical vocabulary."""
+    overview_label: Literal["leave out", "left", "right", "top", "bottom"] = "leave out"
+    """On which side of overview images the slide's label is; it is blanked there. Unset: such images do not go out."""
+    overview_label_share: float = Field(0.35, gt=0, le=1)
+    """How much of an overview image, from that side, is blanked."""
+
+    @model_validator(mode="after")
+    def _one_kind_of_dates(self) -> Self:
+        if self.retain_full_dates and self.retain_modified_dates:
+            raise ValueError("retain_full_dates and retain_modified_dates exclude each other")
+        return self
+
+
+class DeidentifySettings(Section):
+    secret: SecretStr | None = None
+    """What pseudonyms, UIDs and date offsets are derived from, at least 32 characters; unset: ``deidentify.secret`` in
+    the data folder, made at first use. With another secret the same patient gets another pseudonym."""
+    profiles: Mapping[str, DeidentifyProfileSettings] = Field(default_factory=dict)
+    """Profiles by name; ``basic`` is there without being named."""
+
+
+class RoutingRule(Section):
+    name: str = Field(pattern=rf"^{PEER_NAME}$")
+    """What it is called in lists; what it has done is kept under it."""
+    enabled: bool = True
+    """Whether it is for what arrives from now on."""
+    kind: Literal["image", "result"] | None = None
+    """Images, or what was found in them (segmentations, annotations, reports, parametric maps); unset: both."""
+    sop_classes: tuple[str, ...] = ()
+    """SOP classes, by keyword (VLWholeSlideMicroscopyImageStorage) or UID; empty: any. So are the next three."""
+    modalities: tuple[str, ...] = ()
+    """Modalities, e.g. ``SM``."""
+    sources: tuple[str, ...] = ()
+    """How it came: dimse, stow, import, conversion, analysis, clicks, verdict, consensus, report."""
+    calling_ae_titles: tuple[str, ...] = ()
+    """Application Entities that brought it by C-STORE."""
+    study_description: str | None = None
+    """Study Description, with the wildcards ``*`` and ``?``."""
+    match: Mapping[str, str] = Field(default_factory=dict)
+    """Further attributes by keyword, tag or path, and what they are to be, as a search has it (PS3.4 C.2.2.2)."""
+    stable: Literal["series", "study"] = "series"
+    """To which nothing may have been added lately, before the rule is applied to it."""
+    stable_seconds: float = Field(60, ge=0, le=604800)
+    """How long; 0: it is applied at once to whatever has come."""
+    own_results: bool = True
+    """Whether what this node made itself counts: is taken along, and keeps a series or study from being stable."""
+    send: tuple[str, ...] = ()
+    """Where it goes: peers, by C-STORE; entries of routing.destinations, by STOW-RS."""
+    analyze: tuple[str, ...] = ()
+    """Models, ``NAME`` or ``NAME:NUMBER``, that slides are analysed with."""
+    notify: tuple[str, ...] = ()
+    """Peers that are told by Instance Availability Notification."""
+    webhook: tuple[str, ...] = ()
+    """Entries of routing.webhooks that are told."""
+    commit: bool = False
+    """Have peers to which it was sent promise to keep it (Storage Commitment)."""
+    back: bool = False
+    """Send also to the peer from which it came."""
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        if not (self.send or self.analyze or self.notify or self.webhook):
+            raise ValueError(f"rule {self.name} does nothing: set send, analyze, notify or webhook")
+        return self
+
+
+class WebDestination(Section):
+    url: str = Field(pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")
+    """Root of its DICOMweb service, e.g. ``https://archive.example.org/dicomweb``."""
+    token: SecretStr | None = None
+    """Bearer token."""
+    user: str | None = None
+    """As whom it stores here, so that nothing goes back to where it came from."""
+    ca: Path | None = None
+    """PEM file of the authorities that its certificate is checked with; unset: those of the operating system."""
+    certificate: Path | None = None
+    """PEM file of the certificate, with its key, that this node shows."""
+    deidentify: str | None = None
+    """De-identification profile for what is sent to it; unset: sent as it is."""
+
+
+class Webhook(Section):
+    url: str = Field(pattern=r"^https?://[^/?#@\s]+(/[^#\s]*)?$")
+    """What is posted to; its host is one of routing.webhook_hosts."""
+    secret: SecretStr = Field(min_length=16)
+    """Key of the signature (HMAC-SHA256)."""
+
+
+class RoutingSettings(Section):
+    rules: tuple[RoutingRule, ...] = ()
+    """What is done with what has arrived."""
+    destinations: Mapping[str, WebDestination] = Field(default_factory=dict)
+    """DICOMweb services that rules send to, by name."""
+    webhooks: Mapping[str, Webhook] = Field(default_factory=dict)
+    """Who is told by HTTP, by name."""
+    webhook_hosts: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Hosts of webhooks, each with the networks in which its address may lie; none: public addresses only."""
+    concurrency: int = Field(4, ge=1, le=64)
+    """Forwards that one worker runs at the same time, beside its other work items."""
+    per_destination: int = Field(2, ge=1, le=64)
+    """Forwards to one destination at the same time."""
+    first_pause_seconds: float = Field(60, gt=0)
+    """Before the second try; doubles with each further one."""
+    longest_pause_seconds: float = Field(3600, gt=0)
+    """Longest time between two tries."""
+    give_up_hours: float = Field(72, gt=0)
+    """What could not be sent for this long becomes a dead letter."""
+    keep_days: float = Field(30, gt=0)
+    """How long the record of what was sent is kept; dead letters stay."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        names = [rule.name for rule in self.rules]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"there are two rules {name}")
+        for networks in self.webhook_hosts.values():
+            for network in networks:
+                ip_network(network, strict=False)
+        for rule in self.rules:
+            for name in rule.webhook:
+                if name not in self.webhooks:
+                    raise ValueError(f"rule {rule.name}: there is no webhook {name} under routing.webhooks")
+        for name, webhook in self.webhooks.items():
+            if (urlsplit(webhook.url).hostname or "") not in {host.lower() for host in self.webhook_hosts}:
+                raise ValueError(f"webhook {name}: its host is not listed under routing.webhook_hosts")
+        return self
+
+
 class AuthSettings(Section):
     tokens: Mapping[str, SecretStr] = Field(default_factory=dict)
     """User name to the SHA-256 (hex) of that user's bearer token; ``dicomsvc token NAME`` makes one."""
@@ -254,6 +450,10 @@ class Settings(BaseSettings):
     """The model server."""
     hl7: Hl7Settings = Hl7Settings()
     """Pathology reports from laboratory systems."""
+    deidentify: DeidentifySettings = DeidentifySettings()
+    """De-identification of what goes out (PS3.15 E)."""
+    routing: RoutingSettings = RoutingSettings()
+    """Rules on what arrived; forwarding."""
     auth: AuthSettings = AuthSettings()
     """Who may use the service."""
 
@@ -287,11 +487,6 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"http.bind is {self.http.bind}, which others can reach, but no authentication is configured. "
                 "Bind to 127.0.0.1, or run `dicomsvc token NAME` and put its line under [auth.tokens] in dicomsvc.toml"
-            )
-        if not is_loopback(self.dimse.bind) and not self.dimse.calling_ae_titles:
-            raise ValueError(
-                f"dimse.bind is {self.dimse.bind}, which others can reach, but any AE may call. "
-                "Bind to 127.0.0.1, or list the AE titles that may call under dimse.calling_ae_titles"
             )
         if self.hl7.bind is not None and not is_loopback(self.hl7.bind) and not self.hl7.peers:
             raise ValueError(
