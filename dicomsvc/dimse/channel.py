@@ -5,6 +5,7 @@ A message is pulled: `receive` returns its command set, `fragments` its data set
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from struct import Struct
 from typing import Final
 
@@ -109,6 +110,22 @@ class MessageChannel:
                 return message
             else:
                 raise ProtocolViolation("another message than the response", UNEXPECTED_PDU)
+
+    def arrives(self, seconds: float) -> bool:
+        """Whether the peer sends something between two messages within this time; it is left to be received.
+
+        Raises
+        ------
+        ConnectionEnded
+            When the connection is closed.
+        NodeStopping
+            When this node stops.
+        """
+        pdv = next(self._pdvs, None)
+        if pdv is None:
+            return self._stream.arrives(seconds)
+        self._pdvs = chain((pdv,), self._pdvs)
+        return True
 
     def cancelled(self, message_id: int) -> bool:
         """Whether the peer has sent a C-CANCEL-RQ for its operation (PS3.7 9.3.2.3); never waits.

@@ -68,13 +68,18 @@ class Session:
         NotParseable
             When it is missing, or is none in the context's transfer syntax.
         """
-        pieces, length = [], 0
-        for fragment in self.channel.fragments():
-            length += len(fragment)
-            if length <= LARGEST_DATA_SET_BYTES:
-                pieces.append(bytes(fragment))
-        if length > LARGEST_DATA_SET_BYTES:
-            raise TooLarge(f"the data set is longer than {LARGEST_DATA_SET_BYTES >> 20} MB")
-        if not length:
-            raise NotParseable("the request has no data set")
-        return decode_data_set(b"".join(pieces), message.context.transfer_syntax)
+        return read_data_set(self.channel, message)
+
+
+def read_data_set(channel: MessageChannel, message: Message) -> Dataset:
+    """Return the small data set of a message that was just received; see `Session.read_data_set`."""
+    pieces, length = [], 0
+    for fragment in channel.fragments():
+        length += len(fragment)
+        if length <= LARGEST_DATA_SET_BYTES:
+            pieces.append(bytes(fragment))
+    if length > LARGEST_DATA_SET_BYTES:
+        raise TooLarge(f"the data set is longer than {LARGEST_DATA_SET_BYTES >> 20} MB")
+    if not length:
+        raise NotParseable("the request has no data set")
+    return decode_data_set(b"".join(pieces), message.context.transfer_syntax)

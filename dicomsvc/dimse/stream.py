@@ -79,6 +79,24 @@ class PduStream:
         self._start = body + length
         return kind, self._buffer[body : self._start]
 
+    def arrives(self, seconds: float) -> bool:
+        """Whether the peer sends something within this time; it is left to be read.
+
+        Raises
+        ------
+        ConnectionEnded
+            When the connection is closed.
+        NodeStopping
+            When this node stops.
+        """
+        if self._start == self._end:
+            self._start = self._end = 0
+            try:
+                self._fill(1, time.monotonic() + seconds, between_messages=True)
+            except PeerTimedOut:
+                return False
+        return True
+
     def poll(self) -> tuple[int, memoryview] | None:
         """Return the next PDU as `read` does if all of it is there already, else None; never waits."""
         if self._start == self._end:
