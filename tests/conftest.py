@@ -95,13 +95,22 @@ class RunningService:
 
 
 def start_service(
-    data: Path, *, models: bool = False, environment: dict[str, str] | None = None, arguments: tuple[str, ...] = ()
+    data: Path,
+    *,
+    models: bool = False,
+    environment: dict[str, str] | None = None,
+    arguments: tuple[str, ...] = (),
+    before: tuple[str, ...] = (),
 ) -> RunningService:
-    """Start ``dicomsvc serve`` on random ports and wait until it is ready; ``models``: with a Triton server."""
+    """Start ``dicomsvc serve`` on random ports and wait until it is ready.
+
+    ``models``: with a Triton server. ``before``: a program and its arguments that run the command after them.
+    """
     log = data.parent / f"service-{uuid.uuid4().hex}.log"
     with log.open("w") as errors:
         process = subprocess.Popen(
             [
+                *before,
                 *(sys.executable, "-m", "dicomsvc", "serve", "--json", "--data", str(data)),
                 *("--http", "127.0.0.1:0", "--dimse", "127.0.0.1:0"),
                 *arguments,
