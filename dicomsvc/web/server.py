@@ -58,6 +58,8 @@ def serve_http(app: AsgiApp, settings: HttpSettings, on_ready: Callable[[str], N
         log_config=None,
         server_header=False,
         date_header=False,
+        # What a sender stored stays what its Content-Type says, whatever else its first bytes look like.
+        headers=[("x-content-type-options", "nosniff")],
         timeout_keep_alive=75,
         timeout_graceful_shutdown=20,
         limit_concurrency=None,
