@@ -208,6 +208,25 @@ class DimseSettings(Section):
     """DICOM over TLS."""
 
 
+class CommitmentSettings(Section):
+    quiet_seconds: float = Field(1, gt=0)
+    """A report goes out on the requestor's own association once it has said nothing for this long."""
+    retry_seconds: float = Field(10, gt=0)
+    """First pause after an attempt that failed; each next one is twice as long."""
+    retry_longest_seconds: float = Field(1800, gt=0)
+    """Longest pause between two attempts."""
+    retry_hours: float = Field(24, gt=0)
+    """After this time a report, or a request of ours, is given up."""
+    answer_minutes: float = Field(60, gt=0)
+    """A request of ours that was taken is sent again after this time without a report."""
+    keep_days: float = Field(90, gt=0)
+    """What has ended is forgotten after this time."""
+
+    def retry_delay_seconds(self, attempts: int) -> float:
+        """Return the pause before the next attempt, after ``attempts`` ones that failed before this one."""
+        return min(self.retry_seconds * 2.0 ** min(attempts, 30), self.retry_longest_seconds)
+
+
 class JobSettings(Section):
     concurrency: int = Field(1, ge=1)
     """Work items that one worker runs at the same time."""
@@ -410,6 +429,31 @@ class RoutingSettings(Section):
         return self
 
 
+class AuditSettings(Section):
+    source_id: str | None = None
+    """What this system is called in audit messages (AuditSourceID); unset: its AE title."""
+    site: str | None = None
+    """Where it is (AuditEnterpriseSiteID), e.g. the hospital."""
+    collector: str | None = None
+    """Address ``HOST:PORT`` of a collector that takes syslog over TLS (port 6514 as a rule); unset: nothing is sent."""
+    ca: Path | None = None
+    """PEM file of the authorities that the collector's certificate may be from; unset: those of the operating system."""
+    certificate: Path | None = None
+    """PEM file of the certificate that is shown to the collector."""
+    key: Path | None = None
+    """PEM file of that certificate's private key, without a password."""
+    timeout_seconds: float = Field(20, gt=0)
+    """Longest time for the collector to take what is sent."""
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if self.collector is not None:
+            split_address(self.collector)
+        if (self.certificate is None) is not (self.key is None):
+            raise ValueError("a certificate needs its key, and a key its certificate: set both `certificate` and `key`")
+        return self
+
+
 class AuthSettings(Section):
     tokens: Mapping[str, SecretStr] = Field(default_factory=dict)
     """User name to the SHA-256 (hex) of that user's bearer token; ``dicomsvc token NAME`` makes one."""
@@ -440,6 +484,8 @@ class Settings(BaseSettings):
     """DICOMweb, API, pages."""
     dimse: DimseSettings = DimseSettings()
     """DICOM upper layer."""
+    commitment: CommitmentSettings = CommitmentSettings()
+    """Storage commitment."""
     jobs: JobSettings = JobSettings()
     """Work items."""
     ingest: IngestSettings = IngestSettings()
@@ -454,6 +500,8 @@ class Settings(BaseSettings):
     """De-identification of what goes out (PS3.15 E)."""
     routing: RoutingSettings = RoutingSettings()
     """Rules on what arrived; forwarding."""
+    audit: AuditSettings = AuditSettings()
+    """The audit trail."""
     auth: AuthSettings = AuthSettings()
     """Who may use the service."""
 

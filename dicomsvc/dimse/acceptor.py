@@ -10,17 +10,20 @@ from typing import Final
 from dicomsvc.config import DimseSettings
 from dicomsvc.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicomsvc.dimse import pdu
-from dicomsvc.dimse.channel import MessageChannel
-from dicomsvc.dimse.commands import UNRECOGNIZED_OPERATION
+from dicomsvc.dimse.admission import Admitted, Caller, Certificate, NotAdmitted, admit
+from dicomsvc.dimse.channel import Message, MessageChannel
+from dicomsvc.dimse.commands import C_STORE_RQ, NOT_AUTHORIZED, UNRECOGNIZED_OPERATION
 from dicomsvc.dimse.contexts import Offer, negotiate, negotiate_roles, offer_as_stored
 from dicomsvc.dimse.counters import Counters
 from dicomsvc.dimse.failures import ConnectionEnded, NodeStopping, PeerTimedOut, ProtocolViolation
+from dicomsvc.dimse.peers import KnownPeers
 from dicomsvc.dimse.services import Services
 from dicomsvc.dimse.session import Session
 from dicomsvc.dimse.stream import PduStream
 from dicomsvc.errors import OutOfResources
 from dicomsvc.logs import places
 from dicomsvc.store import Store
+from dicomsvc.tls import failure_of_handshake
 
 _log = logging.getLogger(__name__)
 
@@ -34,20 +37,23 @@ class Node:
     settings: DimseSettings
     services: Services
     store: Store
+    peers: KnownPeers
     counters: Counters
     admit: Callable[["Connection"], bool]
     """Called when a connection asks for an association; false: there are too many."""
     stopping: Callable[[], bool]
-    tls: ssl.SSLContext | None
 
 
 class Connection:
-    """A connection that a peer opened."""
+    """A connection that a peer opened; with ``tls`` it starts with a handshake."""
 
-    def __init__(self, node: Node, accepted: socket.socket, address: str) -> None:
+    def __init__(self, node: Node, accepted: socket.socket, address: str, tls: ssl.SSLContext | None = None) -> None:
         self._node = node
         self._socket = accepted
         self._address = address
+        self._tls = tls
+        self._certificate: Certificate | None = None
+        self._admitted = Admitted(None, frozenset())
         self._associated = False
         self._released = False
         self._stream: PduStream | None = None
@@ -97,11 +103,21 @@ class Connection:
 
     def _secure(self) -> None:
         # The handshake waits for the peer, so it happens here and not in the accept loop.
-        if self._node.tls is not None:
-            self._socket.settimeout(self._node.settings.pdu_timeout_seconds)
-            secured = self._node.tls.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
-            self._socket = secured
+        if self._tls is None:
+            return
+        self._socket.settimeout(self._node.settings.pdu_timeout_seconds)
+        secured = self._tls.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
+        self._socket = secured
+        try:
             secured.do_handshake()
+        except OSError as error:
+            level = logging.WARNING if isinstance(error, ssl.SSLError) else logging.INFO
+            _log.log(level, "TLS handshake with %s failed: %s", self._address, failure_of_handshake(error))
+            if level == logging.WARNING:
+                # Its `linger` lets the alert reach the peer.
+                self._stream = self._open_stream()
+            raise ConnectionEnded("no TLS") from error
+        self._certificate = Certificate.of(secured)
 
     def _open_stream(self) -> PduStream:
         settings = self._node.settings
@@ -124,9 +140,10 @@ class Connection:
         if kind != pdu.A_ASSOCIATE_RQ:
             raise ProtocolViolation("the first PDU is no A-ASSOCIATE-RQ", pdu.UNEXPECTED_PDU)
         request = pdu.decode_associate_request(body)
-        rejection = self._objection(request)
-        if rejection is not None:
-            _log.warning("association from %s at %s rejected: %s", request.calling_ae_title, self._address, rejection)
+        objection = self._objection(request)
+        if objection is not None:
+            rejection, why = objection
+            _log.warning("association from %s at %s rejected: %s", request.calling_ae_title, self._address, why)
             self._node.counters.rejected(rejection.reason)
             self._released = True
             stream.write(pdu.encode_rejection(rejection))
@@ -136,18 +153,22 @@ class Connection:
         stream.idle_timeout_seconds = self._node.settings.idle_timeout_seconds
         self._serve_messages(self._accept(stream, request))
 
-    def _objection(self, request: pdu.AssociateRequest) -> pdu.Rejection | None:
+    def _objection(self, request: pdu.AssociateRequest) -> tuple[pdu.Rejection, str] | None:
+        """Return with what, and why, the association is rejected; None: it is not (PS3.8 9.3.4)."""
         settings = self._node.settings
         if not request.protocol_version & 1:
-            return pdu.PROTOCOL_VERSION_NOT_SUPPORTED
+            return pdu.PROTOCOL_VERSION_NOT_SUPPORTED, "it speaks another version of the protocol"
         if request.application_context != pdu.APPLICATION_CONTEXT:
-            return pdu.APPLICATION_CONTEXT_NOT_SUPPORTED
+            return pdu.APPLICATION_CONTEXT_NOT_SUPPORTED, "it does not speak DICOM's application context"
         if settings.require_called_ae_title and request.called_ae_title != settings.ae_title:
-            return pdu.CALLED_AE_TITLE_NOT_RECOGNIZED
-        if settings.calling_ae_titles and request.calling_ae_title not in settings.calling_ae_titles:
-            return pdu.CALLING_AE_TITLE_NOT_RECOGNIZED
+            return pdu.CALLED_AE_TITLE_NOT_RECOGNIZED, f"it calls {request.called_ae_title}"
+        caller = Caller(request.calling_ae_title, self._address, self._certificate)
+        try:
+            self._admitted = admit(caller, self._node.peers.glance(), settings)
+        except NotAdmitted as reason:
+            return pdu.CALLING_AE_TITLE_NOT_RECOGNIZED, str(reason)
         if not self._node.admit(self):
-            return pdu.LOCAL_LIMIT_EXCEEDED
+            return pdu.LOCAL_LIMIT_EXCEEDED, f"{settings.max_associations} are open already"
         return None
 
     def _accept(self, stream: PduStream, request: pdu.AssociateRequest) -> Session:
@@ -171,6 +192,8 @@ class Connection:
             self._node.counters,
             request.calling_ae_title,
             self._address,
+            self._admitted.peer,
+            self._admitted.may,
         )
 
     def _offer_for(self, provided: frozenset[str]) -> Offer:
@@ -184,12 +207,18 @@ class Connection:
             return offer
 
     def _serve_messages(self, session: Session) -> None:
+        services = self._node.services
         while (message := session.channel.receive()) is not None:
-            handler = self._node.services.handler(message)
-            if handler is not None:
-                handler(session, message)
+            service = services.find(message)
+            if service is not None and (service.permission is None or session.allows(service.permission)):
+                service.handler(session, message)
             elif message.command.expects_response:
-                for _ in session.channel.fragments():
-                    pass
-                session.respond(message, UNRECOGNIZED_OPERATION)
+                self._refuse(session, message, UNRECOGNIZED_OPERATION if service is None else NOT_AUTHORIZED)
         self._released = True
+
+    def _refuse(self, session: Session, message: Message, status: int) -> None:
+        for _ in session.channel.fragments():
+            pass
+        if message.command.command_field == C_STORE_RQ:
+            session.counters.failed(status)
+        session.respond(message, status)

@@ -4,6 +4,7 @@ The settings win: a peer of the table with the name or the AE title of one of th
 """
 
 import logging
+import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from dicomsvc.config import PeerSettings, Permission, Settings
 from dicomsvc.dimse.peer_table import read_peers
 from dicomsvc.dimse.requestor import Peer
 from dicomsvc.errors import BadRequest, DicomsvcError, OutOfResources
+from dicomsvc.tls import ClientTls, client_context
 
 __all__ = ["Directory", "KnownPeer", "KnownPeers", "Permission"]
 
@@ -79,6 +81,7 @@ class KnownPeers:
         self._reading: threading.Event | None = None
         self._reading_since = 0.0
         self._fresh_until = 0.0
+        self._contexts: dict[bool, ssl.SSLContext] = {}
 
     def all(self) -> tuple[KnownPeer, ...]:
         """Return every peer, by name.
@@ -110,6 +113,8 @@ class KnownPeers:
         ------
         BadRequest
             When it has no host: it only calls.
+        ConfigurationError
+            When it is called with TLS, and our certificate or the authorities cannot be used.
         """
         if known.host is None:
             raise BadRequest(f"peer {known.name} has no host: it calls this node, and is not called")
@@ -118,7 +123,20 @@ class KnownPeers:
             known.port,
             called_ae_title=known.ae_title,
             calling_ae_title=known.calling_ae_title or self._settings.dimse.ae_title,
+            tls=self._tls(known) if known.tls else None,
         )
+
+    def _tls(self, known: KnownPeer) -> ClientTls:
+        names = [entry.removeprefix("CN=") for entry in known.certificates if entry.startswith("CN=")]
+        fingerprints = frozenset(entry for entry in known.certificates if not entry.startswith("CN="))
+        verify = not fingerprints
+        with self._lock:
+            context = self._contexts.get(verify)
+            if context is None:
+                own = self._settings.dimse.tls
+                context = client_context(own.certificate, own.key, own.ca, "dimse.tls", verify=verify)
+                self._contexts[verify] = context
+        return ClientTls(context, fingerprints, next(iter(names), None))
 
     def _current(self) -> Directory:
         if self._complete:

@@ -15,6 +15,7 @@ from dicomsvc.dimse.data_set import encode_data_set
 from dicomsvc.dimse.failures import ConnectionEnded, ProtocolViolation
 from dicomsvc.dimse.stream import PduStream
 from dicomsvc.errors import PeerFailure
+from dicomsvc.tls import ClientTls, failure_of_handshake
 
 _MAXIMUM_LENGTH = 1 << 16
 _REJECTIONS = {
@@ -36,6 +37,8 @@ class Peer:
     connect_timeout_seconds: float = 10
     pdu_timeout_seconds: float = 60
     response_timeout_seconds: float = 600
+    tls: ClientTls | None = None
+    """With it, the connection starts with a TLS handshake."""
 
 
 class Association:
@@ -65,6 +68,13 @@ class Association:
             raise PeerFailure(
                 f"{peer.host}:{peer.port} cannot be reached: {error.strerror or 'no answer in time'}"
             ) from error
+        if peer.tls is not None:
+            try:
+                connection = peer.tls.secure(connection, peer.host)
+            except OSError as error:
+                connection.close()
+                reason = failure_of_handshake(error)
+                raise PeerFailure(f"{peer.host}:{peer.port}: the TLS handshake failed: {reason}") from error
         self._stream = PduStream(
             connection,
             pdu_timeout_seconds=peer.pdu_timeout_seconds,

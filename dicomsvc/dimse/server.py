@@ -8,11 +8,13 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from dicomsvc.config import DimseSettings, split_address
+from dicomsvc.config import DimseSettings, is_loopback, split_address
 from dicomsvc.dimse.acceptor import Connection, Node
 from dicomsvc.dimse.counters import Counters, Counts, metrics
+from dicomsvc.dimse.peers import KnownPeers
 from dicomsvc.dimse.services import Services
 from dicomsvc.store import Store
+from dicomsvc.tls import server_context
 
 _log = logging.getLogger(__name__)
 
@@ -23,22 +25,23 @@ _PAUSE_SECONDS: Final = 0.05
 
 
 class DimseServer:
-    """Accepts associations and serves what ``services`` lists.
+    """Accepts associations and serves what ``services`` lists, on a plain port and, when configured, on one with TLS.
 
-    Parameters
-    ----------
-    tls:
-        When given, every connection starts with a TLS handshake.
+    Raises
+    ------
+    ConfigurationError
+        When the certificates for TLS are not what they must be.
     """
 
-    def __init__(
-        self, settings: DimseSettings, services: Services, store: Store, *, tls: ssl.SSLContext | None = None
-    ) -> None:
+    def __init__(self, settings: DimseSettings, services: Services, store: Store) -> None:
         self._counters = Counters()
         self._settings = settings
-        self._node = Node(settings, services, store, self._counters, self._admit, self._is_stopping, tls)
-        self._listener: socket.socket | None = None
-        self._accepting: threading.Thread | None = None
+        peers = KnownPeers(store.engine, store.settings)
+        self._node = Node(settings, services, store, peers, self._counters, self._admit, self._is_stopping)
+        self._tls = server_context(settings.tls, "dimse.tls")
+        self._plain_listener: socket.socket | None = None
+        self._tls_listener: socket.socket | None = None
+        self._accepting: list[threading.Thread] = []
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         # Connections that have not asked for an association yet, the oldest first, and those that have one.
@@ -49,9 +52,17 @@ class DimseServer:
     @property
     def port(self) -> int:
         """Port that is listened on; also when the settings say 0."""
-        if self._listener is None:
+        if self._plain_listener is None:
             return split_address(self._settings.bind)[1]
-        port: int = self._listener.getsockname()[1]
+        port: int = self._plain_listener.getsockname()[1]
+        return port
+
+    @property
+    def tls_port(self) -> int | None:
+        """Port that is listened on with TLS; None: there is none."""
+        if self._tls_listener is None:
+            return None
+        port: int = self._tls_listener.getsockname()[1]
         return port
 
     def counts(self) -> Counts:
@@ -70,13 +81,24 @@ class DimseServer:
         OSError
             When the address cannot be listened on, for instance since another program does.
         """
-        host, port = split_address(self._settings.bind)
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-        self._listener.settimeout(_ACCEPT_TICK_SECONDS)
-        self._accepting = threading.Thread(target=self._accept_all, name="dimse-accept", daemon=True)
-        self._accepting.start()
+        plain, secured = self._settings.bind, self._settings.tls.bind
+        self._plain_listener = _listen(plain)
+        try:
+            self._tls_listener = None if secured is None else _listen(secured)
+        except OSError:
+            self._plain_listener.close()
+            raise
+        self._node.peers.glance()
+        for listener in (self._plain_listener, self._tls_listener):
+            if listener is not None:
+                thread = threading.Thread(target=self._accept_all, args=(listener,), name="dimse-accept", daemon=True)
+                self._accepting.append(thread)
+                thread.start()
         _log.info("DICOM service %s listens on port %d", self._settings.ae_title, self.port)
+        if self.tls_port is not None:
+            _log.info("DICOM service %s listens with TLS on port %d", self._settings.ae_title, self.tls_port)
+        if not is_loopback(plain):
+            _log.warning("dimse.bind is %s: others reach it, and what is sent there can be read on the way", plain)
 
     def stop(self, grace_seconds: float = 10.0) -> None:
         """Take no more connections, let each association finish its message, then end it.
@@ -84,10 +106,11 @@ class DimseServer:
         After ``grace_seconds`` what still runs is cut off; its sender gets no acknowledgement.
         """
         self._stopping.set()
-        if self._accepting is not None:
-            self._accepting.join()
-        if self._listener is not None:
-            self._listener.close()
+        for thread in self._accepting:
+            thread.join()
+        for listener in (self._plain_listener, self._tls_listener):
+            if listener is not None:
+                listener.close()
         with self._changed:
             if not self._changed.wait_for(lambda: self._open == 0, grace_seconds):
                 _log.warning("%d associations are cut off", len(self._associated))
@@ -98,9 +121,9 @@ class DimseServer:
     def _is_stopping(self) -> bool:
         return self._stopping.is_set()
 
-    def _accept_all(self) -> None:
-        listener = self._listener
-        while listener is not None and not self._stopping.is_set():
+    def _accept_all(self, listener: socket.socket) -> None:
+        tls = self._tls if listener is self._tls_listener else None
+        while not self._stopping.is_set():
             try:
                 accepted, address = listener.accept()
             except TimeoutError:
@@ -109,11 +132,11 @@ class DimseServer:
                 # No descriptor or memory is left just now; what ends gives some back.
                 time.sleep(_PAUSE_SECONDS)
                 continue
-            self._serve(accepted, str(address[0]))
+            self._serve(accepted, str(address[0]), tls)
 
-    def _serve(self, accepted: socket.socket, address: str) -> None:
+    def _serve(self, accepted: socket.socket, address: str, tls: ssl.SSLContext | None) -> None:
         self._counters.connected()
-        connection = Connection(self._node, accepted, address)
+        connection = Connection(self._node, accepted, address, tls)
         with self._changed:
             if self._open >= self._settings.max_associations + 2 * _MOST_WAITING:
                 # So many are being turned away already that one more would only cost threads.
@@ -158,3 +181,11 @@ class DimseServer:
             if closed:
                 self._open -= 1
                 self._changed.notify_all()
+
+
+def _listen(bind: str) -> socket.socket:
+    host, port = split_address(bind)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    listener.settimeout(_ACCEPT_TICK_SECONDS)
+    return listener

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from dicomsvc.config import Permission
 from dicomsvc.dimse import commands
 from dicomsvc.dimse.channel import Message
 from dicomsvc.dimse.contexts import MESSAGE_SYNTAXES
@@ -28,6 +29,8 @@ class Service:
     handler: Handler
     peer_provides: Callable[[str], bool] = lambda sop_class_uid: False
     """SOP classes of which the association's requestor may be the SCP, for this service's sake (PS3.7 D.3.3.4)."""
+    permission: Permission | None = None
+    """What the caller must be allowed, else it gets 0x0124, not authorized (PS3.7 C.5); None: everybody may."""
 
 
 VERIFICATION: Final = Service(commands.C_ECHO_RQ, VERIFICATION_SOP_CLASS.__eq__, MESSAGE_SYNTAXES, verify)
@@ -48,7 +51,7 @@ class Services:
         """Whether the requestor of an association may be the SCP of a SOP class."""
         return any(row.peer_provides(sop_class_uid) for row in self.rows)
 
-    def handler(self, message: Message) -> Handler | None:
-        """Return who answers a request: its command and the abstract syntax of its context choose."""
+    def find(self, message: Message) -> Service | None:
+        """Return the row for a request: its command and the abstract syntax of its context choose."""
         field, syntax = message.command.command_field, message.context.abstract_syntax
-        return next((row.handler for row in self.rows if row.command_field == field and row.serves(syntax)), None)
+        return next((row for row in self.rows if row.command_field == field and row.serves(syntax)), None)

@@ -9,6 +9,7 @@ from typing import Final
 
 from dicomsvc.dimse.failures import ConnectionEnded, NodeStopping, PeerTimedOut, ProtocolViolation
 from dicomsvc.dimse.pdu import INVALID_PARAMETER
+from dicomsvc.tls import failure_of_handshake
 
 MAX_PDU_BYTES: Final = 1 << 20
 """Longest PDU of any type that is read."""
@@ -131,7 +132,7 @@ class PduStream:
         except (BlockingIOError, ssl.SSLWantReadError):
             return
         except OSError as error:
-            raise ConnectionEnded("the connection was reset") from error
+            raise ConnectionEnded(_reason(error)) from error
         finally:
             self._socket.settimeout(timeout)
         if not received:
@@ -150,7 +151,7 @@ class PduStream:
             except TimeoutError:
                 received = -1
             except OSError as error:
-                raise ConnectionEnded("the connection was reset") from error
+                raise ConnectionEnded(_reason(error)) from error
             if received > 0:
                 self._end += received
                 self.bytes_read += received
@@ -199,13 +200,15 @@ class PduStream:
                 if time.monotonic() > deadline:
                     raise PeerTimedOut("the peer does not read") from None
             except OSError as error:
-                raise ConnectionEnded("the connection was reset") from error
+                raise ConnectionEnded(_reason(error)) from error
 
     def linger(self, seconds: float) -> None:
         """Wait for the peer to close, so that our last PDU is not lost to a reset, then close."""
         deadline = time.monotonic() + seconds
+        self._end_tls()
         try:
             self._socket.shutdown(socket.SHUT_WR)
+            self._socket.settimeout(_TICK_SECONDS)
             while time.monotonic() < deadline:
                 try:
                     if not self._socket.recv_into(self._buffer):
@@ -218,4 +221,19 @@ class PduStream:
             self.close()
 
     def close(self) -> None:
+        self._end_tls()
         self._socket.close()
+
+    def _end_tls(self) -> None:
+        """Send the alert that ends TLS (RFC 8446 6.1), and do not wait for the peer's."""
+        if isinstance(self._socket, ssl.SSLSocket):
+            try:
+                self._socket.settimeout(0)
+                self._socket.unwrap()
+            except (OSError, ValueError):
+                # The alert is out, or there is nobody to get it.
+                pass
+
+
+def _reason(error: OSError) -> str:
+    return failure_of_handshake(error) if isinstance(error, ssl.SSLError) else "the connection was reset"

@@ -1,6 +1,5 @@
 """Peers that are slow, silent, hostile or broken: they get what the standard says, and nobody else notices."""
 
-import datetime
 import random
 import socket
 import ssl
@@ -18,6 +17,7 @@ from dicomsvc.dimse import DimseServer, Peer, echo, pdu
 from dicomsvc.dimse.channel import pdu_and_pdv_header
 from dicomsvc.service.dimse import SERVICES
 from dicomsvc.store import Store
+from tests.certificates import Authority
 from tests.instances import part10, wsi_dataset
 from tests.unit.dimse.wire import (
     DEFAULT_CONTEXTS,
@@ -38,9 +38,9 @@ Serve = Callable[..., DimseServer]
 def serve(settings: Settings, store: Store) -> Iterator[Serve]:
     started: list[DimseServer] = []
 
-    def start(tls: ssl.SSLContext | None = None, **changes: object) -> DimseServer:
+    def start(**changes: object) -> DimseServer:
         defaults = {"bind": "127.0.0.1:0", "pdu_timeout_seconds": PDU_TIMEOUT, "idle_timeout_seconds": 1.5}
-        server = DimseServer(DimseSettings(**{**defaults, **changes}), SERVICES, store, tls=tls)
+        server = DimseServer(DimseSettings(**{**defaults, **changes}), SERVICES, store)
         server.start()
         started.append(server)
         return server
@@ -369,45 +369,17 @@ def test_a_hundred_proposed_contexts_cost_little(serve: Serve) -> None:
 
 
 def test_a_silent_client_on_the_tls_port_delays_nobody(serve: Serve, tmp_path: Path) -> None:
-    certificate = self_signed(tmp_path)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    server = serve(tls=context)
-    trust = ssl.create_default_context(cafile=str(certificate))
-    with wire(server.port):
+    authority = Authority(tmp_path)
+    server = serve(tls=authority.issue().settings(bind="127.0.0.1:0"))
+    trust = ssl.create_default_context(cafile=str(authority.certificate))
+    assert server.tls_port is not None
+    with wire(server.tls_port):
         started = time.monotonic()
         with trust.wrap_socket(
-            socket.create_connection(("127.0.0.1", server.port), 5), server_hostname="localhost"
+            socket.create_connection(("127.0.0.1", server.tls_port), 5), server_hostname="localhost"
         ) as link:
             link.sendall(associate_request(contexts=DEFAULT_CONTEXTS) + echo_request())
             received = b""
             while len(received) < 6 or received[0] != pdu.A_ASSOCIATE_AC or b"\x04\x00\x00\x00" not in received[6:]:
                 received += link.recv(4096)
         assert time.monotonic() - started < 1
-
-
-def self_signed(folder: Path) -> Path:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "node.pem"
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    return path

@@ -18,11 +18,35 @@ def test_an_address_that_others_reach_needs_authentication(bind: str) -> None:
     assert load_settings({"http": {"bind": bind}, "auth": {"tokens": token}}).http.bind == bind
 
 
-def test_a_dicom_port_that_others_reach_needs_a_list_of_callers() -> None:
-    with pytest.raises(ConfigurationError, match="calling_ae_titles"):
-        load_settings({"dimse": {"bind": "0.0.0.0:104"}})
-    settings = load_settings({"dimse": {"bind": "0.0.0.0:104", "calling_ae_titles": ["SCANNER"]}})
-    assert settings.dimse.calling_ae_titles == ("SCANNER",)
+def test_a_port_with_tls_needs_a_certificate_and_its_key() -> None:
+    with pytest.raises(ConfigurationError, match=r"dimse\.tls\.certificate"):
+        load_settings({"dimse": {"tls": {"bind": "127.0.0.1:2762"}}})
+    with pytest.raises(ConfigurationError, match="`certificate` and `key`"):
+        load_settings({"http": {"tls": {"certificate": "a.pem"}}})
+    with pytest.raises(ConfigurationError, match="client_ca"):
+        load_settings({"http": {"tls": {"certificate": "a", "key": "b", "require_client_certificate": True}}})
+
+
+def test_a_peer_is_refused_when_it_is_wrong_and_the_message_says_where() -> None:
+    def refused(match: str, **peer: object) -> None:
+        with pytest.raises(ConfigurationError, match=match):
+            load_settings({"peers": {"pacs": {"ae_title": "PACS", **peer}}})
+
+    refused(r"peers\.pacs\.ae_title", ae_title="SEVENTEEN LETTERS")
+    refused(r"peers\.pacs\.may", may=["delete"])
+    refused(r"peers\.pacs\.addresses", addresses=["10.0.0.300"])
+    refused("64 hex digits", certificates=["12:34"])
+    refused(r"peers\.pacs\.port", port=0)
+    two = {"pacs": {"ae_title": "PACS"}, "archive": {"ae_title": "PACS"}}
+    with pytest.raises(ConfigurationError, match=r"peers\.archive has the AE title PACS"):
+        load_settings({"peers": two})
+    with pytest.raises(ConfigurationError, match="a name has up to 64 letters"):
+        load_settings({"peers": {"my pacs": {"ae_title": "PACS"}}})
+
+
+def test_a_fingerprint_may_be_written_with_colons() -> None:
+    settings = load_settings({"peers": {"pacs": {"ae_title": "PACS", "certificates": [":".join(["AB"] * 32)]}}})
+    assert settings.peers["pacs"].certificates == ("ab" * 32,)
 
 
 def test_reports_are_taken_from_others_only_when_they_are_named() -> None:
