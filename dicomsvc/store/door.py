@@ -116,11 +116,22 @@ class Door:
             if uid in known:
                 if known[uid] != file.digest() and not self._same_as_stored(file, instance):
                     raise _Conflict(file, instance)
+                index.note_duplicate(
+                    connection, instance, source=source.kind, who=source.who or source.kind, address=source.address
+                )
                 stored[uid] = _stored(instance, duplicate=True)
                 continue
             placed.append(file)
             folders.add(self._place(file, file_key(uid)))
-            index.insert(connection, instance, size=file.size, sha256=file.digest(), source=source.kind)
+            index.insert(
+                connection,
+                instance,
+                size=file.size,
+                sha256=file.digest(),
+                source=source.kind,
+                who=source.who or source.kind,
+                address=source.address,
+            )
             known[uid] = file.digest()
             stored[uid] = _stored(instance)
         for folder in folders:

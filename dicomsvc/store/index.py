@@ -8,7 +8,7 @@ from sqlalchemy import Connection, delete, func, select, text, update
 from dicomsvc.dicom.part10 import Instance
 from dicomsvc.store.layout import file_key
 from dicomsvc.store.levels import instance_columns, series_columns, split_by_level, study_columns
-from dicomsvc.store.tables import change, instance, series, study
+from dicomsvc.store.tables import audit, change, instance, series, study
 
 # One round trip for all rows of an instance. What the first instance says of its study and series stays; later ones
 # fill gaps.
@@ -62,8 +62,15 @@ WITH of_study AS (
     :number_of_frames, :file_key, :size, :sha256, :source, CAST(:instance_attributes AS jsonb) FROM of_series
   RETURNING id
 ), of_feed AS (
-  INSERT INTO change (kind, study_instance_uid, series_instance_uid, sop_instance_uid, sop_class_uid)
-  SELECT 'stored', :study_instance_uid, :series_instance_uid, :sop_instance_uid, :sop_class_uid WHERE :announce
+  INSERT INTO change (
+    kind, study_instance_uid, series_instance_uid, sop_instance_uid, sop_class_uid, source, sender
+  ) SELECT
+    'stored', :study_instance_uid, :series_instance_uid, :sop_instance_uid, :sop_class_uid, :source,
+    coalesce(CAST(:who AS text), '') WHERE :announce
+), of_trail AS (
+  INSERT INTO audit (who, address, action, patient_id, study_instance_uid, sop_instance_uid, sop_class_uid, detail)
+  SELECT :who, :address, 'stored', :patient_id, :study_instance_uid, :sop_instance_uid, :sop_class_uid,
+    jsonb_build_object('source', CAST(:source AS text)) WHERE CAST(:who AS text) IS NOT NULL
 )
 INSERT INTO instance_blob (instance_key, metadata, frames) SELECT id, :metadata, :frames FROM of_instance
 """)
@@ -83,9 +90,20 @@ def known_digests(connection: Connection, sop_instance_uids: Sequence[str]) -> d
 
 
 def insert(
-    connection: Connection, parsed: Instance, *, size: int, sha256: bytes, source: str, announce: bool = True
+    connection: Connection,
+    parsed: Instance,
+    *,
+    size: int,
+    sha256: bytes,
+    source: str,
+    announce: bool = True,
+    who: str | None = None,
+    address: str = "",
 ) -> None:
-    """Add the rows of an instance, of its series and its study where they are new, and an entry of the change feed."""
+    """Add the rows of an instance, of its series and its study where they are new, and an entry of the change feed.
+
+    ``who`` stored it is noted for the audit trail, in the same transaction; None: nobody did.
+    """
     of_study, of_series, of_instance = split_by_level(parsed.attributes)
     series_values = series_columns(of_series)
     connection.execute(
@@ -110,9 +128,27 @@ def insert(
             "size": size,
             "sha256": sha256,
             "source": source,
+            "who": who,
+            "address": address,
             "metadata": parsed.metadata.to_bytes(),
             "frames": parsed.frames.to_bytes() if parsed.frames else None,
         },
+    )
+
+
+def note_duplicate(connection: Connection, parsed: Instance, *, source: str, who: str, address: str) -> None:
+    """Note for the audit trail that somebody sent what was here already."""
+    connection.execute(
+        audit.insert().values(
+            who=who,
+            address=address,
+            action="stored",
+            patient_id=study_columns(split_by_level(parsed.attributes)[0])["patient_id"],
+            study_instance_uid=parsed.study_instance_uid,
+            sop_instance_uid=parsed.sop_instance_uid,
+            sop_class_uid=parsed.sop_class_uid,
+            detail={"source": source, "duplicate": True},
+        )
     )
 
 

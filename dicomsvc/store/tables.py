@@ -15,6 +15,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
@@ -104,6 +105,9 @@ change = Table(
     Column("series_instance_uid", Text, nullable=False),
     Column("sop_instance_uid", Text, nullable=False),
     Column("sop_class_uid", Text, nullable=False),
+    # Of what was stored: kind of its source, and who brought it (an Application Entity where the source is ``dimse``).
+    Column("source", Text, nullable=False, server_default=""),
+    Column("sender", Text, nullable=False, server_default=""),
 )
 
 audit = Table(
@@ -117,4 +121,8 @@ audit = Table(
     Column("series_instance_uid", Text),
     Column("sop_instance_uid", Text),
     Column("detail", JSONB, nullable=False, server_default="{}"),
+    Column("address", Text),
+    Column("patient_id", Text),
+    Column("sop_class_uid", Text),
+    Column("outcome", SmallInteger, nullable=False, server_default="0"),
 )

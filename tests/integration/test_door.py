@@ -46,6 +46,11 @@ def count(store: Store, table: object) -> int:
         return connection.execute(select(func.count()).select_from(table)).scalar_one()  # type: ignore[arg-type]
 
 
+def noted(store: Store) -> list[str]:
+    with store.engine.connect() as connection:
+        return list(connection.scalars(select(audit.c.action).order_by(audit.c.id)))
+
+
 def test_what_is_stored_lies_there_byte_for_byte(store: Store) -> None:
     content = part10(wsi_dataset())
     stored = add(store, content)
@@ -112,7 +117,7 @@ def test_other_content_under_a_known_uid_is_refused_and_kept_in_quarantine(store
             add(store, other)
     assert store.instances.find_sop_instance(uid).path.read_bytes() == first
     assert [path.read_bytes() for path in files_in(store.layout.quarantine)] == [other]
-    assert count(store, audit) == 1
+    assert noted(store) == ["stored", "conflict"]
 
 
 def test_all_of_a_slide_enters_or_none(store: Store) -> None:
@@ -273,7 +278,7 @@ def test_a_deleted_study_is_gone_with_its_files_and_leaves_a_record(store: Store
     assert not files_in(store.layout.root)
     assert count(store, study) == count(store, series) == 0
     assert [change.kind for change in store.changes()] == ["stored", "deleted"]
-    assert count(store, audit) == 1
+    assert noted(store) == ["stored", "delete"]
 
 
 def test_a_deleted_instance_may_come_again(store: Store) -> None:

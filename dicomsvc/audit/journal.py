@@ -1,0 +1,207 @@
+"""Where events are noted: the table `audit`, in the transaction of the deed, or in batches by a thread of the process.
+
+The journal costs the deed an inserted row and no lock. From there the keeper (`dicomsvc.audit.trail`) takes the rows
+into the chain, some seconds later. Whatever changes the store is noted in the transaction that changes it, so an
+acknowledged instance and its row are durable together. What only reads (queries, retrievals) or is refused is noted
+within half a second; that much is lost when a process is killed.
+"""
+
+import base64
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Connection, Engine
+
+from dicomsvc.audit.events import EVENTS, NAMES, Event, Party, SecurityAlert, Share
+from dicomsvc.audit.message import Action, Outcome, clean
+from dicomsvc.errors import DicomsvcError
+from dicomsvc.store.database import database_errors
+from dicomsvc.store.tables import audit
+
+_log = logging.getLogger(__name__)
+_PERIOD_SECONDS: Final = 0.5
+_MOST_WAITING: Final = 100_000
+_BATCH: Final = 1000
+_LONGEST_TEXT: Final = 1024
+
+
+def record(where: Engine | Connection, *events: Event) -> None:
+    """Note events: with a connection in its transaction; with an engine soon, and without making anybody wait.
+
+    Raises
+    ------
+    OutOfResources
+        When the database does not answer, and the process has no `recording`.
+    """
+    if isinstance(where, Connection):
+        where.execute(audit.insert(), [row_of(event, datetime.now(UTC)) for event in events])
+        return
+    recorder = _recorders.get(where)
+    if recorder is not None:
+        recorder.take(events)
+        return
+    with database_errors(), where.begin() as connection:
+        record(connection, *events)
+
+
+class Recorder:
+    """Notes events in batches from a thread of its own, until `stop`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._waiting: list[dict[str, Any]] = []
+        self._lost = 0
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stopped = False
+        self._before_stop: list[Callable[[], None]] = []
+        self._thread = threading.Thread(target=self._run, name="audit-recorder", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def take(self, events: tuple[Event, ...]) -> None:
+        rows = [row_of(event, datetime.now(UTC)) for event in events]
+        with self._lock:
+            room = _MOST_WAITING - len(self._waiting)
+            self._waiting.extend(rows[:room])
+            self._lost += max(0, len(rows) - room)
+
+    def before_stop(self, call: Callable[[], None]) -> None:
+        """Have ``call`` record what it still holds before the thread ends."""
+        self._before_stop.append(call)
+
+    def stop(self) -> None:
+        for call in self._before_stop:
+            call()
+        self._stopped = True
+        self._wake.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped:
+            self._wake.wait(_PERIOD_SECONDS)
+            try:
+                self._write()
+            except DicomsvcError as error:
+                _log.warning("audit trail: %s", error)
+            except Exception as error:  # noqa: BLE001 - the border: the trail must go on, and the log must not quote it
+                _log.error("audit trail: noting events failed (%s)", type(error).__name__)
+
+    def _write(self) -> None:
+        while True:
+            with self._lock:
+                rows, lost = self._waiting[:_BATCH], self._lost
+            if lost and len(rows) < _BATCH:
+                alert = SecurityAlert(
+                    kind="AuditRecordingStopped",
+                    subject="urn:dicomsvc:audit",
+                    description=f"{lost} events were not recorded, since the database did not answer",
+                    outcome=Outcome.MAJOR_FAILURE,
+                )
+                rows = [*rows, row_of(alert, datetime.now(UTC))]
+            if not rows:
+                return
+            with database_errors(), self._engine.begin() as connection:
+                connection.execute(audit.insert(), rows)
+            with self._lock:
+                del self._waiting[: min(len(rows), _BATCH)]
+                if lost and len(rows) <= _BATCH:
+                    self._lost -= lost
+
+
+_recorders: "WeakKeyDictionary[Engine, Recorder]" = WeakKeyDictionary()
+
+
+@contextmanager
+def recording(engine: Engine) -> Iterator[None]:
+    """Let `record` note this process's events in the background; at the end all are written."""
+    recorder = Recorder(engine)
+    recorder.start()
+    _recorders[engine] = recorder
+    try:
+        yield
+    finally:
+        del _recorders[engine]
+        recorder.stop()
+
+
+def before_stop(engine: Engine, call: Callable[[], None]) -> None:
+    """Have ``call`` record what it still holds before this process's `recording` ends."""
+    recorder = _recorders.get(engine)
+    if recorder is not None:
+        recorder.before_stop(call)
+
+
+def row_of(event: Event, at: datetime) -> dict[str, Any]:
+    """Return an event as a row of the journal."""
+    first = next(iter(event.parties()), Party(""))
+    shares: tuple[Share, ...] = getattr(event, "shares", ())
+    return {
+        "at": at,
+        "who": _storable(first.user_id),
+        "address": _storable(first.address),
+        "action": NAMES[type(event)],
+        "study_instance_uid": _storable(shares[0].study_instance_uid) if len(shares) == 1 else None,
+        "outcome": int(event.outcome),
+        "detail": {each.name: _plain(getattr(event, each.name)) for each in fields(event)},
+    }
+
+
+def event_of(name: str, detail: Mapping[str, Any]) -> Event:
+    """Return the event that `row_of` made a row of."""
+    kind = EVENTS[name]
+    return kind(**{each.name: _whole(each.name, detail[each.name]) for each in fields(kind) if each.name in detail})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Party):
+        return [_storable(value.user_id), _storable(value.address), _storable(value.ae_title)]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    if isinstance(value, str):
+        return _storable(value)
+    if isinstance(value, tuple):
+        return [
+            {
+                "study": _storable(share.study_instance_uid),
+                "patient": None if share.patient_id is None else _storable(share.patient_id),
+                "classes": dict(share.classes),
+                "instances": {uid: list(some) for uid, some in share.instances.items()},
+            }
+            for share in value
+        ]
+    return value
+
+
+def _whole(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if name in ("peer", "user", "requestor", "performer", "process"):
+        return Party(*value)
+    if name == "shares":
+        return tuple(
+            Share(
+                each["study"],
+                each["patient"],
+                each["classes"],
+                {uid: tuple(some) for uid, some in each["instances"].items()},
+            )
+            for each in value
+        )
+    if name == "query":
+        return base64.b64decode(value)
+    if name == "outcome":
+        return Outcome(value)
+    return Action(value) if name == "action" else value
+
+
+def _storable(text: str) -> str:
+    """Return a text of a peer as PostgreSQL and XML can hold it, and not longer than a name may be."""
+    return clean(text)[:_LONGEST_TEXT]
