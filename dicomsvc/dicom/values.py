@@ -83,7 +83,7 @@ def text_value(vr: str, value: bytes, charset: CharacterSet, fault: Fault) -> st
         text = value.decode("latin-1")
     else:
         text = charset.decode(value, name=vr == "PN")
-    text = text.replace("\0", "") if "\0" in text else text
+    text = _without_nulls(vr, text) if "\0" in text else text
     if vr in _SINGLE:
         text = text.rstrip(" ")
         return quote(text) if text else ""
@@ -99,6 +99,13 @@ def text_value(vr: str, value: bytes, charset: CharacterSet, fault: Fault) -> st
     if vr == "IS":
         return _join([_integer(each, fault) for each in values])
     return _join([quote(each) if each else "" for each in values])
+
+
+def _without_nulls(vr: str, text: str) -> str:
+    if vr != "UI":
+        return text.replace("\0", "")
+    # A UID is padded by one at its end (PS3.5 9.1); one within makes it no UID, and must not make it another one.
+    return "\\".join(each.rstrip("\0").replace("\0", "\ufffd") for each in text.split("\\"))
 
 
 def numeric_value(vr: str, value: bytes, endian: str, fault: Fault) -> str:

@@ -35,6 +35,7 @@ def value_of(vr: str, value: bytes, terms: tuple[str, ...] = ()) -> object:
         ("LO", b"\\", None),
         ("UI", b"1.2.3\0", ["1.2.3"]),
         ("UI", b"1.2\\1.3\0", ["1.2", "1.3"]),
+        ("UI", b"1.2\0.3\0", ["1.2\ufffd.3"]),
         ("LT", b" a\\b ", [" a\\b"]),
         ("ST", b"a\\b", ["a\\b"]),
         ("UT", b"a\\b\r\n ", ["a\\b\r\n"]),
