@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -52,6 +52,11 @@ def is_loopback(bind: str) -> bool:
 AE_TITLE = r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?$"
 """An Application Entity Title: 16 characters, no backslash, no blank at its ends (PS3.5 6.2)."""
 PEER_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+
+
+def is_peer_name(name: str) -> bool:
+    """Whether a peer may have this name; no ``HOST:PORT`` is one."""
+    return re.fullmatch(PEER_NAME, name) is not None
 
 
 class Section(BaseModel):
@@ -204,6 +209,8 @@ class DimseSettings(Section):
     """Longest time for one PDU to arrive in full, and for a new connection's first one."""
     idle_timeout_seconds: float = Field(120, gt=0)
     """Longest silence between two PDUs of an association."""
+    find_limit: int = Field(0, ge=0)
+    """Most results of one C-FIND, which then ends with 0xA700; 0: as many as there are."""
     tls: DimseTlsSettings = DimseTlsSettings()
     """DICOM over TLS."""
 
@@ -264,7 +271,8 @@ class TritonSettings(Section):
 
 class Hl7Settings(Section):
     bind: str | None = None
-    """Address ``HOST:PORT`` on which pathology reports are taken as HL7 v2 ORU^R01 over MLLP; unset: none are."""
+    """Address ``HOST:PORT`` on which HL7 v2 is taken over MLLP: reports (ORU^R01) and orders for the worklist (OML^O21,
+    OML^O33, ORM^O01); unset: nothing is."""
     peers: tuple[str, ...] = ()
     """IP addresses of the senders; empty: any (on loopback only)."""
     default_charset: str = "utf-8"
@@ -437,7 +445,7 @@ class AuditSettings(Section):
     collector: str | None = None
     """Address ``HOST:PORT`` of a collector that takes syslog over TLS (port 6514 as a rule); unset: nothing is sent."""
     ca: Path | None = None
-    """PEM file of the authorities that the collector's certificate may be from; unset: those of the operating system."""
+    """PEM file of the authorities of the collector's certificate; unset: those of the operating system."""
     certificate: Path | None = None
     """PEM file of the certificate that is shown to the collector."""
     key: Path | None = None
@@ -452,6 +460,11 @@ class AuditSettings(Section):
         if (self.certificate is None) is not (self.key is None):
             raise ValueError("a certificate needs its key, and a key its certificate: set both `certificate` and `key`")
         return self
+
+
+class WorklistSettings(Section):
+    station_ae_titles: tuple[Annotated[str, Field(pattern=AE_TITLE)], ...] = ()
+    """Scanners (Scheduled Station AE Title) that entries are for which name none."""
 
 
 class AuthSettings(Section):
@@ -495,7 +508,9 @@ class Settings(BaseSettings):
     triton: TritonSettings = TritonSettings()
     """The model server."""
     hl7: Hl7Settings = Hl7Settings()
-    """Pathology reports from laboratory systems."""
+    """Messages from laboratory systems: reports, orders."""
+    worklist: WorklistSettings = WorklistSettings()
+    """The modality worklist."""
     deidentify: DeidentifySettings = DeidentifySettings()
     """De-identification of what goes out (PS3.15 E)."""
     routing: RoutingSettings = RoutingSettings()
@@ -517,15 +532,21 @@ class Settings(BaseSettings):
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file()))
 
     @model_validator(mode="after")
-    def _one_peer_an_ae_title(self) -> Self:
+    def _peers_fit_together(self) -> Self:
         names: dict[str, str] = {}
         for name, peer in self.peers.items():
-            if re.fullmatch(PEER_NAME, name) is None:
+            if not is_peer_name(name):
                 raise ValueError(f"peers.{name}: a name has up to 64 letters, digits, '_', '.' or '-'")
             other = names.setdefault(peer.ae_title, name)
             if other != name:
                 raise ValueError(f"peers.{name} has the AE title {peer.ae_title}, which peers.{other} has")
+            if not self.has_deidentification_profile(peer.deidentify):
+                raise ValueError(f"peers.{name}.deidentify: there is no [deidentify.profiles.{peer.deidentify}]")
         return self
+
+    def has_deidentification_profile(self, name: str | None) -> bool:
+        """Whether there is a profile of this name; None, which is none, counts as one."""
+        return name is None or name == "basic" or name in self.deidentify.profiles
 
     @model_validator(mode="after")
     def _not_in_the_open(self) -> Self:
@@ -538,7 +559,7 @@ class Settings(BaseSettings):
             )
         if self.hl7.bind is not None and not is_loopback(self.hl7.bind) and not self.hl7.peers:
             raise ValueError(
-                f"hl7.bind is {self.hl7.bind}, which others can reach, but anybody may send reports. "
+                f"hl7.bind is {self.hl7.bind}, which others can reach, but anybody may send reports and orders. "
                 "Bind to 127.0.0.1, or list the senders' addresses under hl7.peers"
             )
         return self

@@ -4,6 +4,7 @@ Every class carries the status that the borders answer with, so that DIMSE, STOW
 
     DicomsvcError                     dimse   http
     ├── OutOfResources                0xA700  503   disk, memory or database exhausted; try again later
+    ├── InvalidIdentifier             0xA900  400   a query or retrieval's identifier is none of its model
     ├── InvalidInstance               0xA900  409   required attribute missing, bad UID, wrong SOP class
     ├── NotParseable                  0xC000  409   not DICOM, or cut short
     ├── UnsupportedInstance           0x0122  415   SOP class or transfer syntax that is not kept here
@@ -57,6 +58,11 @@ class OutOfResources(DicomsvcError):
 class InvalidInstance(DicomsvcError):
     dimse_status = 0xA900
     http_status = 409
+
+
+class InvalidIdentifier(DicomsvcError):
+    dimse_status = 0xA900
+    http_status = 400
 
 
 class NotParseable(DicomsvcError):

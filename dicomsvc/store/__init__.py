@@ -19,9 +19,21 @@ from dicomsvc.store.door import Door, Source, Stored
 from dicomsvc.store.instances import InstanceRecord, Instances
 from dicomsvc.store.layout import Layout
 from dicomsvc.store.maintenance import Condition, Progress, Reindexing, Verification
+from dicomsvc.store.selection import Selected, Selection
 from dicomsvc.store.spool import SpoolArea, SpoolFile, free_bytes
 
-__all__ = ["Change", "Condition", "InstanceRecord", "Instances", "Source", "SpoolFile", "Store", "Stored"]
+__all__ = [
+    "Change",
+    "Condition",
+    "InstanceRecord",
+    "Instances",
+    "Selected",
+    "Selection",
+    "Source",
+    "SpoolFile",
+    "Store",
+    "Stored",
+]
 
 
 class Store:

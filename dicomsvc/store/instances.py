@@ -12,6 +12,7 @@ from dicomsvc.dicom.uids import TRANSFER_SYNTAXES
 from dicomsvc.errors import DamagedFile, NotFound
 from dicomsvc.store.database import database_errors
 from dicomsvc.store.layout import Layout
+from dicomsvc.store.selection import Selected, Selection, select_instances
 from dicomsvc.store.tables import instance, instance_blob, series, study
 
 
@@ -96,6 +97,17 @@ class Instances:
         statement = _records().where(instance.c.sop_instance_uid.in_(sop_instance_uids))
         with database_errors(), self._engine.connect() as connection:
             return {row.sop_instance_uid: self._record(row) for row in connection.execute(statement)}
+
+    def select(self, selection: Selection) -> Selected:
+        """Return the keys of what a selection names; see `select_instances`."""
+        return select_instances(self._engine, selection)
+
+    def read(self, keys: Sequence[int]) -> list[InstanceRecord]:
+        """Return the records of these keys that are still there, in the order of the keys."""
+        with database_errors(), self._engine.connect() as connection:
+            rows = connection.execute(_records().where(instance.c.id.in_(keys)))
+            found = {record.key: record for record in map(self._record, rows)}
+        return [found[key] for key in keys if key in found]
 
     def find_series(self, series_instance_uid: str) -> str | None:
         """Return the Study Instance UID of a series, or None where nothing is stored under its UID."""

@@ -60,7 +60,15 @@ _URLS: Final = (
 )
 
 
-def document(level: Level, *, above: Iterable[Level], asked: Iterable[str], everything: bool, root: str | None) -> str:
+def document(
+    level: Level,
+    *,
+    above: Iterable[Level] = (),
+    asked: Iterable[str],
+    everything: bool = False,
+    defaults: bool = True,
+    root: str | None = None,
+) -> str:
     """Return the expression of a result's DICOM JSON.
 
     Parameters
@@ -71,10 +79,12 @@ def document(level: Level, *, above: Iterable[Level], asked: Iterable[str], ever
         Tags returned beside the defaults; those below `level` are left out.
     everything
         Return all that the index has.
+    defaults
+        Return each level's default attributes.
     root
         Placeholder of the URL that RetrieveURL begins with; None: no RetrieveURL.
     """
-    full = {level, *above}
+    full = {level, *above} if defaults else set()
     tags = {tag: level_of(tag) for tag in (*_UIDS[:level], *asked)}
     parts = []
     for each in Level:
@@ -96,7 +106,12 @@ def document(level: Level, *, above: Iterable[Level], asked: Iterable[str], ever
         parts.extend(_objects(pairs | {tag: _COMPUTED[tag] for tag in computed}))
     if root is not None:
         parts.append(_object({_RETRIEVE_URL: _one("UR", f"CAST({root} AS text) || {_URLS[level]}")}))
-    return " || ".join(parts)
+    return " || ".join(parts) or "'{}'::jsonb"
+
+
+def needs_related(expression: str) -> bool:
+    """Whether a result's expression counts what is related to its study, so that the statement needs `RELATED`."""
+    return "related." in expression
 
 
 def _raw(table: str) -> str:

@@ -1,6 +1,7 @@
 """One search: a statement made from its keys, run with its values, answered with finished documents."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,17 +19,17 @@ from dicomsvc.store.query.conditions import (
     sequence_condition,
     specimen_condition,
 )
-from dicomsvc.store.query.documents import RELATED, document
+from dicomsvc.store.query.documents import RELATED, document, needs_related
 from dicomsvc.store.query.keys import Attribute, Level
 from dicomsvc.store.query.values import Match, Range, Texts
 
 _TIME_LIMIT_MS: Final = 30_000
-_FROM: Final = (
+FROM: Final = (
     "study",
     "series JOIN study ON study.id = series.study_key",
     "instance JOIN series ON series.id = instance.series_key JOIN study ON study.id = series.study_key",
 )
-_TABLES: Final = ("study", "series", "instance")
+TABLES: Final = ("study", "series", "instance")
 _DATE_PAIRS: Final = (("00080020", "00080030"),)
 _STUDY_UID, _SERIES_UID = "0020000D", "0020000E"
 # What it computes is there for every instance: keys on it ask nothing.
@@ -89,18 +90,37 @@ def search(engine: Engine, level: Level, query: Query, *, root: str | None = Non
     """
     statement, values = make_statement(level, query, root)
     with database_errors(), engine.connect() as connection:
-        rows = _run(connection, statement, values)
+        rows = run(connection, statement, values)
     return Page(tuple(row[0] for row in rows[: query.limit]), len(rows) > query.limit)
 
 
-def _run(connection: Connection, statement: str, values: dict[str, object]) -> Sequence[tuple[str]]:
+def run(connection: Connection, statement: str, values: dict[str, object]) -> Sequence[tuple[str]]:
+    """Run a search's statement and return the texts of its only column.
+
+    Raises
+    ------
+    BadRequest, OutOfResources
+        As `search`.
+    """
+    with search_errors():
+        prepare(connection)
+        return [(str(row[0]),) for row in connection.exec_driver_sql(statement, values)]
+
+
+def prepare(connection: Connection) -> None:
+    """Have the transaction plan each search for its own values, and end one that takes too long."""
     # A plan that fits all values fits none; compiling one takes longer than the search.
     connection.exec_driver_sql(
         "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true),"
         f" set_config('statement_timeout', '{_TIME_LIMIT_MS}', true)"
     )
+
+
+@contextmanager
+def search_errors() -> Iterator[None]:
+    """Turn what PostgreSQL says of a search's values, and of its length, into errors of ours."""
     try:
-        return [(str(row[0]),) for row in connection.exec_driver_sql(statement, values)]
+        yield
     except DataError as error:
         raise BadRequest("a value of the search cannot be matched") from error
     except OperationalError as error:
@@ -112,10 +132,9 @@ def _run(connection: Connection, statement: str, values: dict[str, object]) -> S
 def make_statement(level: Level, query: Query, root: str | None) -> tuple[str, dict[str, object]]:
     """Return the statement and its parameters; it finds one result more than the limit."""
     parameters = Parameters()
-    conditions = _conditions(level, query, parameters)
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    order = _order(level, query)
-    table = _TABLES[level]
+    where = where_clause(level, query, parameters)
+    order = order_of(level, query)
+    table = TABLES[level]
     above = [] if level is Level.STUDY else _levels_above(level, query)
     asked = [key.attribute.tag for key in query.keys] + [attribute.tag for attribute in query.include]
     result = document(
@@ -125,17 +144,18 @@ def make_statement(level: Level, query: Query, root: str | None) -> tuple[str, d
         everything=query.everything,
         root=None if root is None else parameters.add(root),
     )
+    related = RELATED if needs_related(result) else ""
     limits = f"LIMIT {parameters.add(query.limit + 1)} OFFSET {parameters.add(query.offset)}"
     # Documents are made for the results of this page only, hence the two steps. All values are parameters.
     statement = (
-        f"WITH found AS MATERIALIZED (SELECT {table}.id FROM {_FROM[level]} {where} ORDER BY {order} {limits}) "  # noqa: S608
-        f"SELECT CAST({result} AS text) FROM found JOIN {table} ON {table}.id = found.id{_JOINS[level]} {RELATED} "
+        f"WITH found AS MATERIALIZED (SELECT {table}.id FROM {FROM[level]} {where} ORDER BY {order} {limits}) "  # noqa: S608
+        f"SELECT CAST({result} AS text) FROM found JOIN {table} ON {table}.id = found.id{JOINS[level]} {related} "
         f"ORDER BY {order}"
     )
     return statement, parameters.values
 
 
-_JOINS: Final = (
+JOINS: Final = (
     "",
     " JOIN study ON study.id = series.study_key",
     " JOIN series ON series.id = instance.series_key JOIN study ON study.id = series.study_key",
@@ -152,7 +172,8 @@ def _levels_above(level: Level, query: Query) -> list[Level]:
     return above
 
 
-def _order(level: Level, query: Query) -> str:
+def order_of(level: Level, query: Query) -> str:
+    """Return the order of a search's results."""
     one_study = query.study_instance_uid is not None or _one_uid(query, _STUDY_UID)
     if level is Level.STUDY:
         return "study.study_date DESC NULLS LAST, study.study_time DESC NULLS LAST, study.id DESC"
@@ -170,7 +191,8 @@ def _one_uid(query: Query, tag: str) -> bool:
     )
 
 
-def _conditions(level: Level, query: Query, parameters: Parameters) -> list[str]:
+def where_clause(level: Level, query: Query, parameters: Parameters) -> str:
+    """Return what a search at a level demands of the rows of `FROM`."""
     conditions = []
     if query.study_instance_uid is not None:
         conditions.append(f"study.study_instance_uid = {parameters.add(query.study_instance_uid)}")
@@ -185,7 +207,7 @@ def _conditions(level: Level, query: Query, parameters: Parameters) -> list[str]
     conditions.extend(_key_conditions(here, parameters))
     if below:
         conditions.append(_below(level, below, parameters))
-    return conditions
+    return f"WHERE {' AND '.join(conditions)}" if conditions else ""
 
 
 def _below(level: Level, keys: list[Key], parameters: Parameters) -> str:
@@ -210,7 +232,7 @@ def _key_conditions(keys: list[Key], parameters: Parameters) -> list[str]:
         elif key.attribute.tag in COLUMNS:
             conditions.append(column_condition(COLUMNS[key.attribute.tag], match, parameters))
         else:
-            table = _TABLES[key.attribute.level]
+            table = TABLES[key.attribute.level]
             conditions.append(element_condition(f"{table}.attributes", key.attribute, match, parameters))
     for group in in_sequences.values():
         conditions.extend(_sequence_conditions(group, parameters))
@@ -218,7 +240,7 @@ def _key_conditions(keys: list[Key], parameters: Parameters) -> list[str]:
 
 
 def _sequence_conditions(keys: list[Key], parameters: Parameters) -> list[str]:
-    table = _TABLES[keys[0].attribute.level]
+    table = TABLES[keys[0].attribute.level]
     conditions = []
     for key in keys:
         if key.attribute.path == SPECIMEN_IDENTIFIER and isinstance(key.match, Texts):

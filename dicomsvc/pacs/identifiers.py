@@ -1,0 +1,114 @@
+"""Identifiers of responses: from the DICOM JSON of the index straight to bytes, in UTF-8 (PS3.5 7, PS3.4 C.4.1.1.3).
+
+A query of a large archive has hundreds of thousands of them: they are written without a `Dataset` between.
+"""
+
+import base64
+import struct
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+from pydicom.uid import UID
+from pydicom.valuerep import format_number_as_ds
+
+from dicomsvc.store.query import vr_of
+
+Shape = Mapping[str, "Shape | None"]
+"""Which attributes are returned, by tag, ascending; below a sequence those of its items, or None for all of them."""
+
+Element = Mapping[str, Any]
+Attributes = Mapping[str, Element]
+
+UTF_8: Final = "ISO_IR 192"
+_LONG_LENGTH: Final = frozenset("OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_BINARY: Final = {
+    "US": "<H",
+    "SS": "<h",
+    "UL": "<I",
+    "SL": "<i",
+    "UV": "<Q",
+    "SV": "<q",
+    "FL": "<f",
+    "FD": "<d",
+}
+_NUL_PADDED: Final = frozenset(("UI", "OB", "UN"))
+_ITEM: Final = b"\xfe\xff\x00\xe0"
+_MOST_SHORT: Final = 0xFFFF
+_MOST_DS: Final = 16
+
+
+def encode_identifier(attributes: Attributes, shape: Shape, transfer_syntax: str) -> bytes:
+    """Return the attributes of ``shape`` in Implicit or Explicit VR Little Endian; what is not there has no value."""
+    return _encode(attributes, shape, UID(transfer_syntax).is_implicit_VR)
+
+
+def _encode(attributes: Attributes, shape: Shape | None, implicit: bool) -> bytes:
+    encoded = []
+    for tag in attributes if shape is None else shape:
+        element = attributes.get(tag)
+        vr = vr_of(tag) if element is None else element["vr"]
+        value = b"" if element is None else _value(element, vr, shape[tag] if shape is not None else None, implicit)
+        encoded.append(_head(tag, vr, len(value), implicit))
+        encoded.append(value)
+    return b"".join(encoded)
+
+
+def _head(tag: str, vr: str, length: int, implicit: bool) -> bytes:
+    if implicit:
+        return _tag(tag) + length.to_bytes(4, "little")
+    if vr in _LONG_LENGTH:
+        return _tag(tag) + vr.encode("ascii") + b"\0\0" + length.to_bytes(4, "little")
+    if length > _MOST_SHORT:
+        # PS3.5 6.2.2: what does not fit its VR's length field is sent as UN.
+        return _tag(tag) + b"UN\0\0" + length.to_bytes(4, "little")
+    return _tag(tag) + vr.encode("ascii") + length.to_bytes(2, "little")
+
+
+@lru_cache(maxsize=4096)
+def _tag(tag: str) -> bytes:
+    return struct.pack("<HH", int(tag[:4], 16), int(tag[4:], 16))
+
+
+def _value(element: Element, vr: str, shape: Shape | None, implicit: bool) -> bytes:
+    if vr == "SQ":
+        items = [_encode(item or {}, shape, implicit) for item in element.get("Value", ())]
+        return b"".join(_ITEM + len(item).to_bytes(4, "little") + item for item in items)
+    if "InlineBinary" in element:
+        return _padded(base64.b64decode(element["InlineBinary"]), vr)
+    values = element.get("Value")
+    if not values:
+        return b""
+    if vr in _BINARY:
+        return _numbers(values, _BINARY[vr])
+    if vr == "AT":
+        return b"".join(_tag(value) for value in values)
+    return _padded("\\".join(_texts(values, vr)).encode("utf-8", "replace"), vr)
+
+
+def _numbers(values: Iterable[Any], form: str) -> bytes:
+    try:
+        return b"".join(struct.pack(form, value) for value in values if value is not None)
+    except struct.error:
+        # What JSON has as a text, such as an infinity, or was broken when it came.
+        return b""
+
+
+def _padded(value: bytes, vr: str) -> bytes:
+    if len(value) % 2:
+        return value + (b"\0" if vr in _NUL_PADDED else b" ")
+    return value
+
+
+def _texts(values: Iterable[Any], vr: str) -> Iterable[str]:
+    for value in values:
+        if value is None:
+            yield ""
+        elif isinstance(value, str):
+            yield value
+        elif vr == "PN":
+            groups = (value.get("Alphabetic", ""), value.get("Ideographic", ""), value.get("Phonetic", ""))
+            yield "=".join(groups).rstrip("=")
+        else:
+            text = str(value)
+            yield text if vr != "DS" or len(text) <= _MOST_DS else format_number_as_ds(float(value))
