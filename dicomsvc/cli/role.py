@@ -38,6 +38,7 @@ def run_web(store: Store, on_ready: Callable[[str], None]) -> None:
 def run_dimse(store: Store, on_ready: Callable[[str], None]) -> None:
     """Serve DIMSE until told to stop."""
     from dicomsvc.dimse import DimseServer
+    from dicomsvc.pacs.commitment import CommitmentUpkeep
     from dicomsvc.service.dimse import SERVICES
 
     stop = stop_event()
@@ -46,10 +47,13 @@ def run_dimse(store: Store, on_ready: Callable[[str], None]) -> None:
     host = store.settings.dimse.bind.rpartition(":")[0]
     address = f"{store.settings.dimse.ae_title}@{host}:{server.port}"
     beat = Heartbeat(store.engine, "dimse", address, server.counters)
+    upkeep = CommitmentUpkeep(store)
     beat.start()
+    upkeep.start()
     on_ready(address)
     stop.wait()
     server.stop(grace_seconds=20)
+    upkeep.stop()
     beat.stop()
 
 
