@@ -22,6 +22,10 @@ class Change:
     series_instance_uid: str
     sop_instance_uid: str
     sop_class_uid: str
+    source: str = ""
+    """Kind of the source of what was stored (`Source`)."""
+    sender: str = ""
+    """Who brought it; where ``source`` is ``dimse``, the calling Application Entity."""
 
 
 def read_changes(engine: Engine, since: int = 0, limit: int = 1000) -> list[Change]:
@@ -43,6 +47,8 @@ def read_changes(engine: Engine, since: int = 0, limit: int = 1000) -> list[Chan
                 row.series_instance_uid,
                 row.sop_instance_uid,
                 row.sop_class_uid,
+                row.source,
+                row.sender,
             )
             for row in connection.execute(statement)
         ]
