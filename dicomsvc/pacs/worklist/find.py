@@ -1,0 +1,90 @@
+"""C-FIND of the Modality Worklist Information Model (PS3.4 K.4.1, K.6.1): the row of the DICOM service, its handler.
+
+Entries that are completed or cancelled are not found. Items are read page by page, so that a list of any length costs
+no memory, and no transaction waits for a slow scanner.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DataError, OperationalError
+
+from dicomsvc.dimse import commands
+from dicomsvc.dimse.channel import Message
+from dicomsvc.dimse.contexts import MESSAGE_SYNTAXES
+from dicomsvc.dimse.peers import Permission
+from dicomsvc.dimse.services import Service
+from dicomsvc.dimse.session import Session
+from dicomsvc.errors import BadRequest, NotAllowed, OutOfResources
+from dicomsvc.pacs.border import answering
+from dicomsvc.pacs.identifiers import UTF_8, encode_identifier
+from dicomsvc.pacs.worklist.keys import Wanted, conditions, read_keys
+from dicomsvc.store.database import database_errors
+from dicomsvc.store.query.conditions import Parameters
+
+MODALITY_WORKLIST_FIND: Final = "1.2.840.10008.5.1.4.31"
+_PENDING_WITH_UNSUPPORTED_KEYS: Final = 0xFF01
+_PAGE: Final = 100
+_TIME_LIMIT_MS: Final = 30_000
+_CHARACTER_SET: Final = {"00080005": {"vr": "CS", "Value": [UTF_8]}}
+
+
+def find(session: Session, message: Message) -> None:
+    """Answer a query with the items that match, until all are sent or the scanner cancels."""
+    if not session.allows(Permission.WORKLIST):
+        raise NotAllowed("this application entity may not read the worklist")
+    wanted = read_keys(session.read_data_set(message))
+    status = commands.PENDING if wanted.all_supported else _PENDING_WITH_UNSUPPORTED_KEYS
+    for attributes in found(session.store.engine, wanted):
+        if session.channel.cancelled(message.command.message_id):
+            session.respond(message, commands.CANCELLED)
+            return
+        _send(session, message, status, encode_identifier(attributes, wanted.shape, message.context.transfer_syntax))
+    session.respond(message, commands.SUCCESS)
+
+
+def _send(session: Session, message: Message, status: int, identifier: bytes) -> None:
+    context_id = message.context.context_id
+    session.channel.send_command(context_id, commands.encode_response(message.command, status, has_data_set=True))
+    session.channel.send_data_set(context_id, identifier)
+
+
+def found(engine: Engine, wanted: Wanted) -> Iterator[dict[str, Any]]:
+    """Yield the items that match, as DICOM JSON, in the order in which they were entered.
+
+    Raises
+    ------
+    OutOfResources
+        When the database does not answer, or not in time.
+    """
+    last = 0
+    while True:
+        parameters = Parameters()
+        asked = conditions(wanted, parameters)
+        where = " AND ".join((f"id > {parameters.add(last)}", "status NOT IN ('completed', 'cancelled')", *asked))
+        statement = f"SELECT id, attributes FROM worklist_entry WHERE {where} ORDER BY id LIMIT {_PAGE}"  # noqa: S608 - conditions hold parameters, tags and our names only
+        with database_errors(), engine.connect() as connection:
+            rows = _run(connection, statement, parameters.values)
+        for row in rows:
+            last = row[0]
+            yield {**_CHARACTER_SET, **row[1]}
+        if len(rows) < _PAGE:
+            return
+
+
+def _run(connection: Connection, statement: str, values: dict[str, object]) -> list[tuple[int, dict[str, Any]]]:
+    connection.exec_driver_sql(f"SELECT set_config('statement_timeout', '{_TIME_LIMIT_MS}', true)")
+    try:
+        return [(row[0], row[1]) for row in connection.exec_driver_sql(statement, values)]
+    except DataError as error:
+        raise BadRequest("a value of the query cannot be matched") from error
+    except OperationalError as error:
+        if getattr(error.orig, "sqlstate", None) == "57014":
+            raise OutOfResources("the query takes too long; ask for something more specific") from error
+        raise
+
+
+WORKLIST: Final = Service(
+    commands.C_FIND_RQ, MODALITY_WORKLIST_FIND.__eq__, MESSAGE_SYNTAXES, answering("worklist query", find)
+)
