@@ -65,6 +65,8 @@ class OwnCertificate:
     path: Path
     subject: str
     not_after: datetime
+    fingerprint: str
+    """SHA-256, in hex."""
 
     @property
     def days_left(self) -> float:
@@ -239,7 +241,12 @@ def own_certificates(path: Path, setting: str) -> list[OwnCertificate]:
         When there are none.
     """
     return [
-        OwnCertificate(path, found.subject.rfc4514_string() or "(no subject)", found.not_valid_after_utc)
+        OwnCertificate(
+            path,
+            found.subject.rfc4514_string() or "(no subject)",
+            found.not_valid_after_utc,
+            hashlib.sha256(found.public_bytes(Encoding.DER)).hexdigest(),
+        )
         for found in _certificates(path, setting)
     ]
 

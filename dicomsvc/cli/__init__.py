@@ -8,6 +8,7 @@ from dicomsvc import __version__
 from dicomsvc.cli import (
     agreement,
     analyze,
+    audit,
     click,
     doctor,
     granularity,
@@ -24,6 +25,7 @@ from dicomsvc.cli import (
     train,
     training_data,
 )
+from dicomsvc.cli.peers import peers
 from dicomsvc.cli.reports import reports
 from dicomsvc.cli.triton import triton
 from dicomsvc.errors import DicomsvcError
@@ -76,6 +78,8 @@ for _command in (
 app.command("import")(slides.import_paths)
 app.command("propose-labels")(train.propose)
 app.add_typer(jobs.jobs, name="jobs")
+app.add_typer(audit.audit, name="audit")
+app.add_typer(peers, name="peers")
 app.add_typer(triton, name="triton")
 app.add_typer(models.models, name="models")
 reports.command("show")(report_pages.show_text)

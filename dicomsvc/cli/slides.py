@@ -9,7 +9,7 @@ import typer
 
 from dicomsvc.cli.context import DataOption, open_store, settings_for
 from dicomsvc.cli.output import JsonFlag, emit, progress_bar
-from dicomsvc.config import split_address
+from dicomsvc.cli.peers import find_target
 from dicomsvc.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -24,9 +24,16 @@ MppOption = Annotated[
 DeidentifyOption = Annotated[
     bool, typer.Option("--deidentify", help="Leave out label, macro image, scanner properties and dates.")
 ]
-ConnectionArgument = Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where the peer listens.")]
-CalledOption = Annotated[str, typer.Option("--called", help="The peer's AE title.")]
-CallingOption = Annotated[str, typer.Option("--calling", help="Our AE title.")]
+PeerArgument = Annotated[
+    str, typer.Argument(metavar="PEER", help="Name of a peer (`dicomsvc peers list`), or HOST:PORT where one listens.")
+]
+CalledOption = Annotated[
+    str | None, typer.Option("--called", help="The peer's AE title.", show_default="the peer's; ANY-SCP for HOST:PORT")
+]
+CallingOption = Annotated[
+    str | None,
+    typer.Option("--calling", help="Our AE title.", show_default="of the peer's entry, or dimse.ae_title"),
+]
 
 
 def read_metadata(path: Path | None) -> dict[str, Any] | None:
@@ -91,42 +98,44 @@ def import_paths(
 
 
 def send(
-    peer: ConnectionArgument,
+    peer: PeerArgument,
     paths: Annotated[list[Path], typer.Argument(exists=True, help="DICOM files or folders of them")],
-    called: CalledOption = "ANY-SCP",
-    calling: CallingOption = "DICOMSVC",
+    called: CalledOption = None,
+    calling: CallingOption = None,
+    data: DataOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Send DICOM files to a peer with C-STORE."""
     from dicomsvc.dimse import send_files
 
-    settings_for()
+    target = find_target(peer, called, calling, data)
     files = [file for path in paths for file in _files_below(path)]
     with progress_bar("sending") as report:
         results = []
-        for result in send_files(files, _peer(peer, called, calling)):
+        for result in send_files(files, target):
             results.append(result)
             report(len(results), len(files))
     failed = [result for result in results if not result.ok]
     lines = [f"{result.path}: {result.message or 'refused'} {_status(result.status)}" for result in failed]
-    lines.append(f"{len(results) - len(failed)} of {len(results)} files stored by {called}@{peer}")
+    lines.append(f"{len(results) - len(failed)} of {len(results)} files stored by {_described(target)}")
     emit([{**asdict(result), "ok": result.ok} for result in results], "\n".join(lines), as_json=as_json)
     if failed:
         raise typer.Exit(1)
 
 
 def echo(
-    peer: ConnectionArgument,
-    called: CalledOption = "ANY-SCP",
-    calling: CallingOption = "DICOMSVC",
+    peer: PeerArgument,
+    called: CalledOption = None,
+    calling: CallingOption = None,
+    data: DataOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Ask a peer whether it answers (C-ECHO)."""
     from dicomsvc.dimse import echo as ask
 
-    settings_for()
-    seconds = ask(_peer(peer, called, calling))
-    emit({"seconds": seconds}, f"{called}@{peer} answers in {seconds * 1000:.0f} ms", as_json=as_json)
+    target = find_target(peer, called, calling, data)
+    seconds = ask(target)
+    emit({"seconds": seconds}, f"{_described(target)} answers in {seconds * 1000:.0f} ms", as_json=as_json)
 
 
 def _files_below(path: Path) -> list[Path]:
@@ -137,11 +146,5 @@ def _status(status: int | None) -> str:
     return "" if status is None else f"(0x{status:04X})"
 
 
-def _peer(address: str, called: str, calling: str) -> "Peer":
-    from dicomsvc.dimse import Peer
-
-    try:
-        host, port = split_address(address)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    return Peer(host, port, called_ae_title=called, calling_ae_title=calling)
+def _described(peer: "Peer") -> str:
+    return f"{peer.called_ae_title}@{peer.host}:{peer.port}"

@@ -19,7 +19,7 @@ from dicomsvc.dimse.requestor import Peer
 from dicomsvc.errors import BadRequest, DicomsvcError, OutOfResources
 from dicomsvc.tls import ClientTls, client_context
 
-__all__ = ["Directory", "KnownPeer", "KnownPeers", "Permission"]
+__all__ = ["Calling", "Directory", "KnownPeer", "KnownPeers", "Permission"]
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +66,47 @@ class Directory:
         return cls({peer.name: peer for peer in peers}, {peer.ae_title: peer for peer in peers})
 
 
+class Calling:
+    """How peers are called: as whom, and with which certificates; for many threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings.dimse
+        self._lock = threading.Lock()
+        self._contexts: dict[bool, ssl.SSLContext] = {}
+
+    def call(self, known: KnownPeer) -> Peer:
+        """Return how a peer is called.
+
+        Raises
+        ------
+        BadRequest
+            When it has no host: it only calls.
+        ConfigurationError
+            When it is called with TLS, and our certificate or the authorities cannot be used.
+        """
+        if known.host is None:
+            raise BadRequest(f"peer {known.name} has no host: it calls this node, and is not called")
+        return Peer(
+            known.host,
+            known.port,
+            called_ae_title=known.ae_title,
+            calling_ae_title=known.calling_ae_title or self._settings.ae_title,
+            tls=self._tls(known) if known.tls else None,
+        )
+
+    def _tls(self, known: KnownPeer) -> ClientTls:
+        names = [entry.removeprefix("CN=") for entry in known.certificates if entry.startswith("CN=")]
+        fingerprints = frozenset(entry for entry in known.certificates if not entry.startswith("CN="))
+        return ClientTls(self._context(verify=not fingerprints), fingerprints, next(iter(names), None))
+
+    def _context(self, *, verify: bool) -> ssl.SSLContext:
+        with self._lock:
+            if verify not in self._contexts:
+                own = self._settings.tls
+                self._contexts[verify] = client_context(own.certificate, own.key, own.ca, "dimse.tls", verify=verify)
+            return self._contexts[verify]
+
+
 class KnownPeers:
     """The peers, read from the table at most every three seconds; for many threads.
 
@@ -81,7 +122,7 @@ class KnownPeers:
         self._reading: threading.Event | None = None
         self._reading_since = 0.0
         self._fresh_until = 0.0
-        self._contexts: dict[bool, ssl.SSLContext] = {}
+        self._calling = Calling(settings)
 
     def all(self) -> tuple[KnownPeer, ...]:
         """Return every peer, by name.
@@ -107,36 +148,8 @@ class KnownPeers:
         return self._directory
 
     def call(self, known: KnownPeer) -> Peer:
-        """Return how a peer is called.
-
-        Raises
-        ------
-        BadRequest
-            When it has no host: it only calls.
-        ConfigurationError
-            When it is called with TLS, and our certificate or the authorities cannot be used.
-        """
-        if known.host is None:
-            raise BadRequest(f"peer {known.name} has no host: it calls this node, and is not called")
-        return Peer(
-            known.host,
-            known.port,
-            called_ae_title=known.ae_title,
-            calling_ae_title=known.calling_ae_title or self._settings.dimse.ae_title,
-            tls=self._tls(known) if known.tls else None,
-        )
-
-    def _tls(self, known: KnownPeer) -> ClientTls:
-        names = [entry.removeprefix("CN=") for entry in known.certificates if entry.startswith("CN=")]
-        fingerprints = frozenset(entry for entry in known.certificates if not entry.startswith("CN="))
-        verify = not fingerprints
-        with self._lock:
-            context = self._contexts.get(verify)
-            if context is None:
-                own = self._settings.dimse.tls
-                context = client_context(own.certificate, own.key, own.ca, "dimse.tls", verify=verify)
-                self._contexts[verify] = context
-        return ClientTls(context, fingerprints, next(iter(names), None))
+        """Return how a peer is called; raises what `Calling.call` does."""
+        return self._calling.call(known)
 
     def _current(self) -> Directory:
         if self._complete:

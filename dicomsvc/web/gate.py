@@ -24,6 +24,7 @@ _GROUPS = (
     "dicomweb",
     *("api/jobs", "api/uploads", "api/upload-sets", "api/slides", "api/changes", "api/status"),
     *("api/reports", "api/analyses", "api/models", "api/infer", "api/postprocess", "api/ihc", "api/images"),
+    "api/peers",
     *("metrics", "healthz", "readyz", "docs", "pages"),
 )
 _INTERNAL_ERROR = 1011

@@ -10,6 +10,7 @@ import uvicorn
 
 from dicomsvc.config import HttpSettings, split_address
 from dicomsvc.errors import ConfigurationError
+from dicomsvc.tls import server_context
 from dicomsvc.web.gate import AsgiApp
 
 _BIND_SECONDS = 10
@@ -47,7 +48,14 @@ def bind(address: str) -> socket.socket:
 
 
 def serve_http(app: AsgiApp, settings: HttpSettings, on_ready: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then let running requests end; ``on_ready`` gets the root URL."""
+    """Serve until SIGTERM or SIGINT, then let running requests end; ``on_ready`` gets the root URL.
+
+    Raises
+    ------
+    ConfigurationError
+        When the address cannot be had, or the certificate is not what it must be.
+    """
+    tls = server_context(settings.tls, "http.tls", protocols=("http/1.1",))
     listener = bind(settings.bind)
     host, port = listener.getsockname()[:2]
     config = uvicorn.Config(
@@ -68,6 +76,8 @@ def serve_http(app: AsgiApp, settings: HttpSettings, on_ready: Callable[[str], N
         ws_max_size=_LARGEST_MESSAGE,
         backlog=_BACKLOG,
     )
+    config.load()
+    config.ssl = tls
     server = uvicorn.Server(config)
 
     async def run() -> None:
@@ -75,7 +85,8 @@ def serve_http(app: AsgiApp, settings: HttpSettings, on_ready: Callable[[str], N
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
         if server.started:
-            on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+            scheme = "http" if tls is None else "https"
+            on_ready(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
         await serving
 
     import uvloop

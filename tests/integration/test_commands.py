@@ -17,7 +17,7 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize(
-    "arguments", [("nonsense",), ("convert",), ("serve", "--role", "cook"), ("echo", "no-port"), ("verify", "--what")]
+    "arguments", [("nonsense",), ("convert",), ("serve", "--role", "cook"), ("echo", "no:port"), ("verify", "--what")]
 )
 def test_wrong_usage_is_status_2(arguments: tuple[str, ...]) -> None:
     assert run(*arguments).returncode == 2
