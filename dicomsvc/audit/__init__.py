@@ -23,7 +23,7 @@ from dicomsvc.audit.events import (
     UserAuthentication,
     application_entity,
 )
-from dicomsvc.audit.journal import record, recording
+from dicomsvc.audit.journal import record, recording, serving
 from dicomsvc.audit.message import Action, Outcome
 
 __all__ = [
@@ -47,4 +47,5 @@ __all__ = [
     "application_entity",
     "record",
     "recording",
+    "serving",
 ]

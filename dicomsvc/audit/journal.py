@@ -8,6 +8,8 @@ within half a second; that much is lost when a process is killed.
 
 import base64
 import logging
+import os
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +20,7 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine
 
-from dicomsvc.audit.events import EVENTS, NAMES, Event, Party, SecurityAlert, Share
+from dicomsvc.audit.events import EVENTS, NAMES, ApplicationActivity, Event, Party, SecurityAlert, Share
 from dicomsvc.audit.message import Action, Outcome, clean
 from dicomsvc.errors import DicomsvcError
 from dicomsvc.store.database import database_errors
@@ -130,6 +132,19 @@ def recording(engine: Engine) -> Iterator[None]:
     finally:
         del _recorders[engine]
         recorder.stop()
+
+
+@contextmanager
+def serving(engine: Engine, role: str, ae_title: str = "") -> Iterator[None]:
+    """Have a `recording`, and record that this process of the service starts and stops."""
+    host = socket.gethostname()
+    process = Party(f"{role}/{os.getpid()}@{host}", host, ae_title)
+    with recording(engine):
+        record(engine, ApplicationActivity(process=process, started=True))
+        try:
+            yield
+        finally:
+            record(engine, ApplicationActivity(process=process, started=False))
 
 
 def before_stop(engine: Engine, call: Callable[[], None]) -> None:
