@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from dicomsvc.audit import serving
 from dicomsvc.config import Settings
 from dicomsvc.errors import ConfigurationError, DicomsvcError
 from dicomsvc.service.child import stop_event
@@ -13,6 +14,7 @@ from dicomsvc.store import Store
 
 _log = logging.getLogger(__name__)
 _SWEEP_SECONDS = 300
+_SETTLE_SECONDS = 2
 _BIND_SECONDS = 10
 
 
@@ -74,20 +76,24 @@ def _start_when_port_is_free(start: Callable[[], None], option: str) -> None:
 
 def run_worker(store: Store, on_ready: Callable[[str], None]) -> None:
     """Run work items, look into watched folders, remove forgotten uploads, until told to stop."""
+    from dicomsvc.audit.upkeep import AuditUpkeep
     from dicomsvc.ingest.upkeep import Upkeep
     from dicomsvc.jobs import Worker
     from dicomsvc.reports.intake.upkeep import ReportUpkeep
     from dicomsvc.service.handlers import HANDLERS
 
     worker = Worker(store.settings, store.engine, HANDLERS)
-    beat = Heartbeat(store.engine, "worker", worker.name, worker.counters)
+    trail = AuditUpkeep(store.engine, store.settings)
+    beat = Heartbeat(store.engine, "worker", worker.name, lambda: {**worker.counters(), **trail.counters()})
     upkeep, report_upkeep = Upkeep(store), ReportUpkeep(store)
     beat.start()
     upkeep.start()
     report_upkeep.start()
+    trail.start()
     worker.run(on_ready=lambda: on_ready(worker.name))
     report_upkeep.stop()
     upkeep.stop()
+    trail.stop()
     beat.stop()
 
 
@@ -145,15 +151,21 @@ def run_role(role: str, settings: Settings, on_ready: Callable[[str], None]) -> 
         if role == "worker":
             sweep_checkpoints(store.layout, store.engine)
 
-    with Store(settings) as store:
+    with Store(settings) as store, serving(store.engine, role, settings.dimse.ae_title if role == "dimse" else ""):
         threading.Thread(target=_now_and_then, args=(sweep_all, store), name="sweep", daemon=True).start()
         ROLES[role](store, on_ready)
 
 
 def _now_and_then(sweep: Callable[[Store], None], store: Store) -> None:
+    next_sweep = time.monotonic() + _SWEEP_SECONDS
     while True:
-        time.sleep(_SWEEP_SECONDS)
+        time.sleep(_SETTLE_SECONDS)
         try:
-            sweep(store)
+            store.settle_doubtful()
+            if time.monotonic() > next_sweep:
+                next_sweep = time.monotonic() + _SWEEP_SECONDS
+                sweep(store)
         except DicomsvcError as error:
             _log.warning("sweep: %s", error)
+        except OSError as error:
+            _log.warning("sweep: %s", error.strerror)

@@ -119,6 +119,10 @@ class Store:
         """Clean up after processes that are gone; see `recovery.sweep`."""
         return recovery.sweep(self.layout, self.engine)
 
+    def settle_doubtful(self) -> int:
+        """Settle this process's own files in doubt; see `recovery.settle_doubtful`."""
+        return recovery.settle_doubtful(self.layout, self.engine, self._area)
+
     def free_bytes(self) -> int:
         """Return how much may still be written to the store's file system."""
         return free_bytes(self.layout.root)

@@ -19,7 +19,7 @@ from dicomsvc.store import index
 from dicomsvc.store.database import database_errors
 from dicomsvc.store.layout import Layout, file_key, make_durable_folder, sync_folder
 from dicomsvc.store.quarantine import quarantine_conflict
-from dicomsvc.store.recovery import settle
+from dicomsvc.store.recovery import withdraw
 from dicomsvc.store.sameness import same_instance
 from dicomsvc.store.spool import SpoolFile
 
@@ -81,6 +81,8 @@ class Door:
             stored = self._commit(entries, source)
         except _Conflict as conflict:
             raise self._quarantine(conflict, source) from None
+        for file in spooled:
+            file.in_doubt = False
         return [stored[instance.sop_instance_uid] for instance in parsed]
 
     def _parse(self, file: SpoolFile, study_instance_uid: str | None) -> Instance:
@@ -108,14 +110,18 @@ class Door:
         placed: list[SpoolFile],
     ) -> dict[str, Stored]:
         index.lock_keys(connection, [file_key(instance.sop_instance_uid) for _, instance in entries])
-        known = index.known_digests(connection, [instance.sop_instance_uid for _, instance in entries])
+        known = index.known_instances(connection, [instance.sop_instance_uid for _, instance in entries])
         stored = {}
         folders = set()
         for file, instance in entries:
             uid = instance.sop_instance_uid
             if uid in known:
-                if known[uid] != file.digest() and not self._same_as_stored(file, instance):
-                    raise _Conflict(file, instance)
+                if known[uid].sha256 != file.digest():
+                    if not self._same_as_stored(file, instance):
+                        raise _Conflict(file, instance)
+                elif known[uid].damaged:
+                    folders.add(self._restore(file, file_key(uid)))
+                    index.mark_sound(connection, uid)
                 index.note_duplicate(
                     connection, instance, source=source.kind, who=source.who or source.kind, address=source.address
                 )
@@ -132,7 +138,7 @@ class Door:
                 who=source.who or source.kind,
                 address=source.address,
             )
-            known[uid] = file.digest()
+            known[uid] = index.Known(file.digest())
             stored[uid] = _stored(instance)
         for folder in folders:
             sync_folder(folder)
@@ -141,16 +147,28 @@ class Door:
     def _place(self, file: SpoolFile, key: str) -> Path:
         target = self._layout.instance_path(key)
         make_durable_folder(target.parent)
-        file.rename(f"{key}.{file.path.name}")
+        if not file.path.name.startswith(key):
+            file.rename(f"{key}.{file.path.name}")
         # The key is locked and has no row: what lies there was never acknowledged.
         target.unlink(missing_ok=True)
         os.link(file.path, target)
         return target.parent
 
+    def _restore(self, file: SpoolFile, key: str) -> Path:
+        """Put the file in the place of the one that lost its bytes."""
+        target = self._layout.instance_path(key)
+        make_durable_folder(target.parent)
+        # Not of the form that says whose second name it is: this one is in nobody's doubt.
+        second_name = file.path.with_name(f"restored-{file.path.name}")
+        os.link(file.path, second_name)
+        second_name.rename(target)
+        return target.parent
+
     def _undo(self, placed: Sequence[SpoolFile]) -> None:
         for file in placed:
             try:
-                settle(self._layout, self._engine, file.path)
+                withdraw(self._layout, self._engine, file.path)
+                file.in_doubt = False
             except OutOfResources:
                 # Whether the commit came about is not known; the sweep will ask when the database answers again.
                 file.in_doubt = True

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, func, select, text, update
 
@@ -75,7 +76,7 @@ WITH of_study AS (
 INSERT INTO instance_blob (instance_key, metadata, frames) SELECT id, :metadata, :frames FROM of_instance
 """)
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(key, 0)) FROM unnest(CAST(:keys AS text[])) AS key")
-_KNOWN = text("SELECT sop_instance_uid, sha256 FROM instance WHERE sop_instance_uid = ANY(:uids)")
+_KNOWN = text("SELECT sop_instance_uid, sha256, damaged FROM instance WHERE sop_instance_uid = ANY(:uids)")
 
 
 def lock_keys(connection: Connection, keys: Sequence[str]) -> None:
@@ -83,10 +84,22 @@ def lock_keys(connection: Connection, keys: Sequence[str]) -> None:
     connection.execute(_LOCK, {"keys": sorted(set(keys))})
 
 
-def known_digests(connection: Connection, sop_instance_uids: Sequence[str]) -> dict[str, bytes]:
-    """Return the SHA-256 of those instances that are stored."""
+class Known(NamedTuple):
+    """An instance that is stored: the SHA-256 it came with, and whether its file was found to have lost its bytes."""
+
+    sha256: bytes
+    damaged: bool = False
+
+
+def known_instances(connection: Connection, sop_instance_uids: Sequence[str]) -> dict[str, Known]:
+    """Return those instances that are stored."""
     rows = connection.execute(_KNOWN, {"uids": list(sop_instance_uids)})
-    return {row.sop_instance_uid: row.sha256 for row in rows}
+    return {row.sop_instance_uid: Known(row.sha256, row.damaged) for row in rows}
+
+
+def mark_sound(connection: Connection, sop_instance_uid: str) -> None:
+    """Note that the file of an instance has its bytes again."""
+    connection.execute(update(instance).where(instance.c.sop_instance_uid == sop_instance_uid).values(damaged=False))
 
 
 def insert(

@@ -1,7 +1,8 @@
 """Undoing what a crash left half done.
 
-Runs when a process starts and every few minutes: looks into spool folders whose processes are gone and, for files in
-doubt, into its own. A file that has a second name in ``instances/`` but no row was never acknowledged: both names go.
+Runs when a process starts and every few minutes: looks into spool folders whose processes are gone. For its own files
+in doubt a process asks every few seconds. A file that has a second name in ``instances/`` but no row was never
+acknowledged: both names go.
 """
 
 import logging
@@ -14,7 +15,7 @@ from sqlalchemy import Connection, Engine, select
 from dicomsvc.store.database import database_errors
 from dicomsvc.store.index import lock_keys
 from dicomsvc.store.layout import Layout
-from dicomsvc.store.spool import abandoned_folders
+from dicomsvc.store.spool import SpoolArea, abandoned_folders
 from dicomsvc.store.tables import instance
 
 _log = logging.getLogger(__name__)
@@ -36,8 +37,31 @@ def sweep(layout: Layout, engine: Engine) -> int:
     return removed
 
 
+def settle_doubtful(layout: Layout, engine: Engine, area: SpoolArea) -> int:
+    """Settle this process's own files of which it did not learn whether they were committed; return how many."""
+    settled = 0
+    while area.doubtful:
+        settle(layout, engine, area.doubtful[0])
+        area.doubtful.popleft()
+        settled += 1
+    return settled
+
+
 def settle(layout: Layout, engine: Engine, spooled: Path) -> bool:
     """Remove a spool file, and its second name unless the index has it; return whether a second name went."""
+    orphan = withdraw(layout, engine, spooled)
+    spooled.unlink(missing_ok=True)
+    return orphan
+
+
+def withdraw(layout: Layout, engine: Engine, spooled: Path) -> bool:
+    """Remove the second name of a spool file unless the index has it; return whether it went.
+
+    Raises
+    ------
+    OutOfResources
+        When the database does not answer.
+    """
     orphan = False
     key = spooled.name.partition(".")[0]
     if len(key) == _KEY_LENGTH:
@@ -47,7 +71,6 @@ def settle(layout: Layout, engine: Engine, spooled: Path) -> bool:
             if target.exists() and spooled.exists() and target.samefile(spooled) and not _known(connection, key):
                 target.unlink()
                 orphan = True
-    spooled.unlink(missing_ok=True)
     return orphan
 
 

@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import uuid
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -129,6 +130,7 @@ class SpoolFile:
     ) -> None:
         if self.in_doubt:
             self.close()
+            self._area.doubtful.append(self.path)
         else:
             self.discard()
 
@@ -140,6 +142,7 @@ class SpoolArea:
         self.folder = spool / uuid.uuid4().hex
         self.max_bytes = max_bytes
         self._reserve_bytes = reserve_bytes
+        self.doubtful: deque[Path] = deque()
         self.hasher = ThreadPoolExecutor(2, thread_name_prefix="sha256")
         self.folder.mkdir(mode=0o700)
         self._lock = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydicom import Dataset
 from pydicom.uid import generate_uid
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from dicomsvc.config import Settings, StoreSettings
 from dicomsvc.errors import (
@@ -20,6 +20,7 @@ from dicomsvc.errors import (
     OutOfResources,
 )
 from dicomsvc.store import Source, SpoolFile, Store, Stored
+from dicomsvc.store.door import Door
 from dicomsvc.store.tables import audit, instance, series, study
 from tests.instances import part10, wsi_dataset
 
@@ -142,6 +143,66 @@ def test_a_conflict_in_a_slide_leaves_nothing_of_it(store: Store) -> None:
         store.add_all([good, other], SOURCE)
     assert count(store, instance) == 1
     assert len(files_in(store.layout.instances)) == 1
+
+
+def test_what_failed_together_with_a_conflict_can_be_added_alone(store: Store) -> None:
+    study, series = generate_uid(), generate_uid()
+    slide = [wsi_dataset(study_instance_uid=study, series_instance_uid=series, seed=seed) for seed in range(4)]
+    slide.sort(key=lambda ds: str(ds.SOPInstanceUID))
+    add(store, part10(slide[3]))
+    slide[3].PatientID = "T-2"
+    files = [spooled(store, part10(ds)) for ds in slide]
+    with pytest.raises(DuplicateInstance):
+        store.add_all(files, SOURCE)
+    for file in files[:3]:
+        with file:
+            store.add(file, SOURCE)
+    files[3].discard()
+    assert count(store, instance) == 4
+    assert not files_in(store.layout.spool)
+    assert store.verify().sound
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["damaged", "missing"])
+def test_an_instance_that_lost_its_bytes_is_restored_by_the_same_one_sent_again(store: Store, lost: bool) -> None:
+    content = part10(wsi_dataset())
+    path = store.instances.find_sop_instance(add(store, content).sop_instance_uid).path
+    if lost:
+        path.unlink()
+    else:
+        path.write_bytes(content[:-1] + b"x")
+    assert not store.verify().sound
+    again = add(store, content)
+    assert again.duplicate
+    assert store.instances.find_sop_instance(again.sop_instance_uid).readable_path().read_bytes() == content
+    assert not files_in(store.layout.spool)
+    assert store.verify().sound
+
+
+@pytest.mark.parametrize("committed", [False, True], ids=["not committed", "committed"])
+def test_a_file_in_doubt_is_settled_once_the_database_answers(
+    store: Store, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    class Lost(Door):
+        def _enter(self, connection: Connection, *rest: object) -> dict[str, Stored]:
+            super()._enter(connection, *rest)  # type: ignore[arg-type]
+            if committed:
+                connection.commit()
+            raise OutOfResources("the connection to the database was lost")
+
+    def unreachable(*_: object) -> bool:
+        raise OutOfResources("the database does not answer")
+
+    door = Lost(store.layout, store.engine, 1 << 20)
+    with monkeypatch.context() as patched:
+        patched.setattr("dicomsvc.store.door.withdraw", unreachable)
+        with pytest.raises(OutOfResources), spooled(store, part10(wsi_dataset())) as file:
+            door.add_all([file], SOURCE)
+    assert len(files_in(store.layout.spool)) == 1
+    assert store.settle_doubtful() == 1
+    assert not files_in(store.layout.spool)
+    assert len(files_in(store.layout.instances)) == count(store, instance) == int(committed)
+    assert store.settle_doubtful() == 0
 
 
 def test_an_instance_of_another_study_is_refused(store: Store) -> None:
