@@ -1,12 +1,15 @@
 """A small archive behind a running DICOM service, and peers' programs that ask it."""
 
+import socket
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
 
+from dicomsvc.dimse import Peer, PeerFailure, echo
 from dicomsvc.store import Source, Store, Stored
 from tests.conftest import require_program
 from tests.instances import part10, wsi_dataset
@@ -75,3 +78,32 @@ def findscu(port: int, folder: Path, *arguments: str, keys: Sequence[str] = ()) 
     assert done.returncode == 0, done.stdout + done.stderr
     found = [dcmread(path, force=True) for path in sorted(folder.glob("rsp*.dcm"))]
     return Answers(found, done.stdout + done.stderr)
+
+
+class Receiver:
+    """A running `storescp` that writes to a folder."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.folder = folder
+        self._arguments = arguments
+        self.port = 0
+
+    def __enter__(self) -> "Receiver":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        command = [require_program("storescp"), "+B", "+xa", "-od", str(self.folder), *self._arguments, str(self.port)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                echo(Peer("127.0.0.1", self.port))
+                return self
+            except PeerFailure:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(10)

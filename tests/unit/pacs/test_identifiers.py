@@ -1,0 +1,69 @@
+import json
+from io import BytesIO
+
+import pytest
+from pydicom import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from dicomsvc.pacs.identifiers import Shape, encode_identifier
+
+SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian]
+
+
+def round_trip(document: dict[str, object], shape: Shape, syntax: str) -> Dataset:
+    encoded = encode_identifier(json.loads(json.dumps(document)), shape, syntax)
+    assert len(encoded) % 2 == 0
+    return read_dataset(BytesIO(encoded), syntax == ImplicitVRLittleEndian, is_little_endian=True)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_what_pydicom_writes_as_json_is_read_back_from_the_bytes(syntax: str) -> None:
+    ds = Dataset()
+    ds.SpecificCharacterSet = "ISO_IR 192"
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME"]
+    ds.PatientName = "Wang^XiaoDong=王^小东"
+    ds.PatientID, ds.StudyDate, ds.StudyTime, ds.SeriesNumber = "ÄÖ-1", "20260102", "101112.5", 7
+    ds.PixelSpacing = [0.00025, 0.00025]
+    ds.Rows, ds.TotalPixelMatrixRows = 512, 70000
+    ds.RecommendedDisplayFrameRateInFloat = 2.5
+    ds.DimensionIndexPointer = 0x00080018
+    ds.LossyImageCompressionRatio = None
+    inner = Dataset()
+    inner.SpecimenIdentifier, inner.SpecimenUID = "SP-1", "1.2.3"
+    ds.SpecimenDescriptionSequence = [inner, Dataset()]
+    document = ds.to_json_dict()
+    found = round_trip(document, dict.fromkeys(document), syntax)
+    assert found.to_json_dict() == document
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_only_what_is_asked_for_is_written_and_what_is_missing_has_no_value(syntax: str) -> None:
+    inner = {"00400551": {"vr": "LO", "Value": ["SP-1"]}, "00400554": {"vr": "UI", "Value": ["1.2"]}}
+    document = {
+        "00100010": {"vr": "PN", "Value": [{"Alphabetic": "A^B"}]},
+        "00400560": {"vr": "SQ", "Value": [inner]},
+    }
+    shape: Shape = {"00100020": None, "00400560": {"00400551": None, "00400600": None}}
+    found = round_trip(document, shape, syntax)
+    assert "PatientName" not in found
+    assert not found.PatientID
+    [item] = found.SpecimenDescriptionSequence
+    assert (item.SpecimenIdentifier, item.SpecimenShortDescription) == ("SP-1", "")
+    assert "SpecimenUID" not in item
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_a_value_longer_than_its_length_field_is_still_sent(syntax: str) -> None:
+    uids = [f"1.2.3.{number}" for number in range(20_000)]
+    encoded = encode_identifier({"00081155": {"vr": "UI", "Value": uids}}, {"00081155": None}, syntax)
+    found = read_dataset(BytesIO(encoded), syntax == ImplicitVRLittleEndian, is_little_endian=True)
+    element = found["ReferencedSOPInstanceUID"]
+    sent = bytes(element.value).decode().split("\\") if element.VR == "UN" else list(element.value)
+    assert sent == uids
+
+
+@pytest.mark.parametrize("vr", ["US", "FD", "SL"])
+def test_a_number_that_is_none_is_left_out(vr: str) -> None:
+    encoded = encode_identifier({"00280010": {"vr": vr, "Value": ["NaN"]}}, {"00280010": None}, ImplicitVRLittleEndian)
+    assert encoded == b"\x28\x00\x10\x00\0\0\0\0"
