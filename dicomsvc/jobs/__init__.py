@@ -6,13 +6,14 @@ handler of its kind. Handlers are given by the caller: this room knows none.
 """
 
 from dicomsvc.jobs.following import follow
-from dicomsvc.jobs.items import Handler, Priority, Progress, State, Work, WorkItem
+from dicomsvc.jobs.items import Handler, Later, Priority, Progress, State, Work, WorkItem
 from dicomsvc.jobs.records import Jobs
 from dicomsvc.jobs.worker import Patience, Worker
 
 __all__ = [
     "Handler",
     "Jobs",
+    "Later",
     "Patience",
     "Priority",
     "Progress",

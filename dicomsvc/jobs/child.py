@@ -1,8 +1,8 @@
 """The process in which handlers run: spawned once, kept warm, replaced when it dies.
 
 Parent and child talk in JSON over a pipe. Parent: ``run``, ``cancel``. Child: ``ready``, then for each work item any
-number of ``progress`` and ``log``, and one of ``completed``, ``failed``, ``again``, ``cancelled``. The pipe's end
-means that the other side is gone.
+number of ``progress`` and ``log``, and one of ``completed``, ``failed``, ``again``, ``later``, ``cancelled``. The
+pipe's end means that the other side is gone.
 """
 
 import json
@@ -20,7 +20,7 @@ from typing import Any
 
 from dicomsvc.config import Settings
 from dicomsvc.errors import Cancelled, DicomsvcError, OutOfResources
-from dicomsvc.jobs.items import Handler, Progress, Work
+from dicomsvc.jobs.items import Handler, Later, Progress, Work
 from dicomsvc.logs import configure_logging, places
 from dicomsvc.store import Store
 
@@ -132,6 +132,9 @@ def _run(line: _Line, store: Store, handler: Handler, message: Mapping[str, Any]
         line.say("completed", outputs=outputs)
     except Cancelled:
         line.say("cancelled")
+    except Later as later:
+        reporter.flush()
+        line.say("later", seconds=later.seconds, error=str(later))
     except OutOfResources as error:
         line.say("again", error_kind=type(error).__name__, error=str(error))
     except DicomsvcError as error:

@@ -161,6 +161,17 @@ class Work:
     log: Callable[[str], None]
 
 
+class Later(Exception):
+    """Raised by a handler that waits for something outside: it is called again after ``seconds``.
+
+    Meanwhile no process is kept, and the attempt does not count.
+    """
+
+    def __init__(self, seconds: float, reason: str) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
+
+
 Handler = Callable[[Work], Mapping[str, Any]]
 """Does the work and returns the outputs (JSON). Bad input raises a `DicomsvcError` and is not tried again."""
 

@@ -26,12 +26,13 @@ _context = multiprocessing.get_context("spawn")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an attempt ended. ``died``: the process is gone; ``again``: resources were lacking."""
+    """How an attempt ended. ``died``: the process is gone; ``again``: resources were lacking; ``later``: it waits."""
 
-    word: Literal["completed", "failed", "again", "cancelled", "died"]
+    word: Literal["completed", "failed", "again", "later", "cancelled", "died"]
     outputs: Mapping[str, Any] = field(default_factory=dict)
     error_kind: str = ""
     error: str = ""
+    seconds: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ class Child:
                 listener.progress(Progress(**message))
             case "log":
                 listener.log(message["text"])
-            case "completed" | "failed" | "again" | "cancelled" as word:
+            case "completed" | "failed" | "again" | "later" | "cancelled" as word:
                 return Outcome(word, **message)
         return None
 

@@ -69,6 +69,14 @@ class _TryAgain(Exception):
     """The attempt came to nothing, but another one may do."""
 
 
+class _Wait(Exception):
+    """The handler waits for something outside."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
 class _HandBack(JobAborted):
     """The worker stops; another one takes the work item."""
 
@@ -80,6 +88,8 @@ class _Retry(BaseRetryStrategy):
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
         if isinstance(exception, _HandBack):
             return RetryDecision()
+        if isinstance(exception, _Wait):
+            return RetryDecision(retry_in={"milliseconds": int(1000 * exception.seconds)})
         if isinstance(exception, _TryAgain | OutOfResources):
             return RetryDecision(retry_in={"milliseconds": int(1000 * self._first_seconds * 2 ** min(job.attempts, 8))})
         return None
@@ -97,6 +107,8 @@ class Worker:
     handlers
         Handler by kind: functions at the top of a module, since a spawned process has to find them. Only items of
         these kinds are taken.
+    warm
+        Start a child before the first work item comes.
     """
 
     def __init__(
@@ -107,6 +119,7 @@ class Worker:
         *,
         store_factory: StoreFactory = Store,
         patience: Patience | None = None,
+        warm: bool = True,
     ) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self._settings = settings
@@ -115,6 +128,7 @@ class Worker:
         self._patience = patience or Patience()
         self._attempts = Attempts(engine, self.name, settings.jobs.attempts)
         self._children = Children(settings, store_factory, handlers, self._patience.stall)
+        self._warm = warm
         self._counts: Counter[str] = Counter()
         self._stop = threading.Event()
         self._wake: Callable[[], object] | None = None
@@ -133,7 +147,8 @@ class Worker:
                 signal.signal(number, lambda *_: self.stop())
         try:
             self._sweep()
-            self._children.warm()
+            if self._warm:
+                self._children.warm()
             asyncio.run(self._serve(on_ready, until_idle))
         finally:
             self._children.close()
@@ -248,6 +263,9 @@ class Worker:
                 raise JobAborted
             case "failed":
                 self._attempts.fail(uid, attempt, outcome.error_kind, outcome.error)
+            case "later":
+                self._attempts.hand_back(uid, attempt)
+                raise _Wait(outcome.seconds)
             case "died" | "again":
                 self._sweep()
                 if self._attempts.postpone(uid, attempt, outcome.error_kind, outcome.error):

@@ -298,3 +298,17 @@ def test_the_schema_goes_down_and_up_again(store: Store) -> None:
         assert connection.exec_driver_sql(left).scalar_one() == 0
         command.upgrade(config, "head")
     assert Jobs(store.engine).create("add", {}, "tester").state is State.SCHEDULED
+
+
+def test_a_work_item_that_waits_for_something_outside_uses_up_no_attempts(
+    store: Store, jobs: Jobs, folder: Path
+) -> None:
+    paths = {"file": str(folder / "file"), "looks": str(folder / "looks")}
+    item = jobs.create("wait_outside", paths, "tester")
+    with working(store):
+        until(lambda: len(Path(paths["looks"]).read_text().split()) > 3 if Path(paths["looks"]).exists() else False)
+        assert jobs.get(item.uid).state is State.IN_PROGRESS
+        Path(paths["file"]).touch()
+        [done] = follow(jobs, [item.uid])
+    assert set(Path(paths["looks"]).read_text().split()) == {"1"}
+    assert done.state is State.COMPLETED and done.outputs == {"attempt": 1}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dicomsvc.errors import ConversionError, ModelFailure, OutOfResources
-from dicomsvc.jobs import Progress, Work
+from dicomsvc.jobs import Later, Progress, Work
 
 
 def add(work: Work) -> Mapping[str, Any]:
@@ -39,6 +39,15 @@ def lack(work: Work) -> Mapping[str, Any]:
     if work.attempt == 1:
         raise OutOfResources("the disk is full")
     return {}
+
+
+def wait_outside(work: Work) -> Mapping[str, Any]:
+    """Wait for the file without being here meanwhile."""
+    if not Path(work.inputs["file"]).exists():
+        with Path(work.inputs["looks"]).open("a") as looks:
+            looks.write(f"{work.attempt}\n")
+        raise Later(0.1, "the file is not there")
+    return {"attempt": work.attempt}
 
 
 def obey(work: Work) -> Mapping[str, Any]:
@@ -95,6 +104,7 @@ HANDLERS = {
     "stumble": stumble,
     "die_first": die_first,
     "lack": lack,
+    "wait_outside": wait_outside,
     "obey": obey,
     "ignore": ignore,
     "wait_for_file": wait_for_file,
