@@ -75,22 +75,27 @@ def _start_when_port_is_free(start: Callable[[], None], option: str) -> None:
 
 
 def run_worker(store: Store, on_ready: Callable[[str], None]) -> None:
-    """Run work items, look into watched folders, remove forgotten uploads, until told to stop."""
+    """Run work items, route what arrives, look into watched folders, remove forgotten uploads, until told to stop."""
     from dicomsvc.audit.upkeep import AuditUpkeep
     from dicomsvc.ingest.upkeep import Upkeep
     from dicomsvc.jobs import Worker
     from dicomsvc.reports.intake.upkeep import ReportUpkeep
     from dicomsvc.service.handlers import HANDLERS
+    from dicomsvc.service.routing import Routing
 
-    worker = Worker(store.settings, store.engine, HANDLERS)
+    worker, routing = Worker(store.settings, store.engine, HANDLERS), Routing(store)
     trail = AuditUpkeep(store.engine, store.settings)
-    beat = Heartbeat(store.engine, "worker", worker.name, lambda: {**worker.counters(), **trail.counters()})
+    beat = Heartbeat(
+        store.engine, "worker", worker.name, lambda: {**routing.counters(worker.counters()), **trail.counters()}
+    )
     upkeep, report_upkeep = Upkeep(store), ReportUpkeep(store)
     beat.start()
     upkeep.start()
     report_upkeep.start()
     trail.start()
+    routing.start()
     worker.run(on_ready=lambda: on_ready(worker.name))
+    routing.stop()
     report_upkeep.stop()
     upkeep.stop()
     trail.stop()
