@@ -27,7 +27,7 @@ offer = SERVICES.offer
 
 LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"
 MICROSCOPY_BULK_SIMPLE_ANNOTATIONS = "1.2.840.10008.5.1.4.1.1.91.1"
-STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+PATIENT_STUDY_ONLY_FIND = "1.2.840.10008.5.1.4.1.2.3.1"
 
 
 def test_the_compressed_syntax_is_chosen_whatever_the_requestor_lists_first() -> None:
@@ -40,7 +40,7 @@ def test_the_compressed_syntax_is_chosen_whatever_the_requestor_lists_first() ->
 def test_what_is_not_served_is_refused_with_the_reason() -> None:
     results, accepted = negotiate(
         [
-            ProposedContext(1, STUDY_ROOT_FIND, (ImplicitVRLittleEndian,)),
+            ProposedContext(1, PATIENT_STUDY_ONLY_FIND, (ImplicitVRLittleEndian,)),
             ProposedContext(3, VL_WHOLE_SLIDE, (DeflatedExplicitVRLittleEndian,)),
             ProposedContext(5, VL_WHOLE_SLIDE, (DeflatedExplicitVRLittleEndian, JPEG2000)),
         ],

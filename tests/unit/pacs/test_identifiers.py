@@ -59,7 +59,7 @@ def test_a_value_longer_than_its_length_field_is_still_sent(syntax: str) -> None
     encoded = encode_identifier({"00081155": {"vr": "UI", "Value": uids}}, {"00081155": None}, syntax)
     found = read_dataset(BytesIO(encoded), syntax == ImplicitVRLittleEndian, is_little_endian=True)
     element = found["ReferencedSOPInstanceUID"]
-    sent = bytes(element.value).decode().split("\\") if element.VR == "UN" else list(element.value)
+    sent = bytes(element.value).decode().rstrip("\0").split("\\") if element.VR == "UN" else list(element.value)
     assert sent == uids
 
 
