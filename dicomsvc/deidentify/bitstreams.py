@@ -21,6 +21,8 @@ _SOI, _EOI, _TEM = 0xD8, 0xD9, 0x01
 _APP0, _APP8, _APP14, _APP15, _COM = 0xE0, 0xE8, 0xEE, 0xEF, 0xFE
 _JFIF_BYTES = 14
 _ADOBE_BYTES = 12
+_SPIFF_BYTES = 30
+_SPIFF_END: Final = b"\0\0\0\1"
 _SOT, _SOD, _EOC, _J2K_COM = 0xFF90, 0xFF93, 0xFFD9, 0xFF64
 _CODESTREAM: Final = b"\xff\x4f\xff\x51"
 _JPEG_XL_CODESTREAM: Final = b"\xff\x0a"
@@ -90,10 +92,18 @@ def _segment(data: Buffer, code: int, start: int, end: int) -> Iterator[Patch]:
         elif code == _APP14 and head == b"Adobe":
             if end - start > _ADOBE_BYTES:
                 yield Patch(start + _ADOBE_BYTES, end)
-        elif code == _APP8 and head[:4] == b"mrfx" and end - start <= _JFIF_BYTES:
-            return  # the colour transform of JPEG-LS
+        elif code == _APP8 and _is_colour_of_jpeg_ls(data, start, end):
+            return
         elif start < end:
             yield Patch(start, end)
+
+
+def _is_colour_of_jpeg_ls(data: Buffer, start: int, end: int) -> bool:
+    """Whether a segment is the SPIFF header, the end of SPIFF's directory, or the colour transform of JPEG-LS."""
+    body = data[start : min(end, start + 32)]
+    if body.startswith(b"SPIFF\0"):
+        return end - start == _SPIFF_BYTES
+    return end - start <= _JFIF_BYTES and body.startswith((b"mrfx", _SPIFF_END))
 
 
 def _codestream(data: Buffer, start: int, end: int) -> Iterator[Patch]:

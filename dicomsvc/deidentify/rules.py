@@ -12,7 +12,7 @@ from pydicom.datadict import tag_for_keyword
 from dicomsvc.deidentify.profile import Profile
 from dicomsvc.deidentify.table import Row, row_of
 from dicomsvc.dicom.dictionary import dictionary_vr
-from dicomsvc.dicom.values import BINARY, NUMERIC
+from dicomsvc.dicom.values import NUMERIC
 
 
 class Action(Enum):
@@ -32,6 +32,7 @@ class Action(Enum):
     DATE = auto()
     """Kept or moved, as the profile says."""
     DUMMY_DATE = auto()
+    TIMEZONE = auto()
     IDENTIFIER = auto()
     TOKEN = auto()
     """Kept when it is a small number, else replaced as an identifier."""
@@ -50,6 +51,7 @@ class Action(Enum):
     CONTENT_TEXT = auto()
     LUT_TEXT = auto()
     POSITION_REFERENCE = auto()
+    RESCALE_TYPE = auto()
     CHARACTER_SET = auto()
     ICC_PROFILE = auto()
     BURNED_IN = auto()
@@ -70,6 +72,7 @@ _SPECIAL_KEYWORDS: Final = {
     Action.CONTENT_TEXT: "TextValue",
     Action.LUT_TEXT: "LUTLabel LUTExplanation",
     Action.POSITION_REFERENCE: "PositionReferenceIndicator",
+    Action.RESCALE_TYPE: "RescaleType ModalityLUTType",
     Action.ICC_PROFILE: "ICCProfile",
     Action.BURNED_IN: "BurnedInAnnotation",
     Action.ANONYMOUS_CODE: "PersonIdentificationCodeSequence",
@@ -82,18 +85,20 @@ _SPECIAL_KEYWORDS: Final = {
         "PrivateDataElementCharacteristicsSequence IssuerOfAccessionNumberSequence IssuerOfPatientIDQualifiersSequence "
         "OrderPlacerIdentifierSequence OrderFillerIdentifierSequence SourcePatientGroupIdentificationSequence "
         "GroupOfPatientsIdentificationSequence AssigningFacilitySequence AssigningJurisdictionCodeSequence "
-        "AssigningAgencyOrDepartmentCodeSequence ReferencedPerformedProcedureStepSequence "
+        "AssigningAgencyOrDepartmentCodeSequence "
         "OperatorIdentificationSequence OperatorsName PatientSpeciesDescription"
     ),
 }
 _ALGORITHM: Final = "SegmentAlgorithmName AlgorithmName AlgorithmVersion"
 _BULK: Final = (
-    "LongPrimitivePointIndexList PointCoordinatesData DoublePointCoordinatesData ExtendedOffsetTable "
-    "ExtendedOffsetTableLengths RedPaletteColorLookupTableData GreenPaletteColorLookupTableData "
-    "BluePaletteColorLookupTableData AlphaPaletteColorLookupTableData SegmentedRedPaletteColorLookupTableData "
-    "SegmentedGreenPaletteColorLookupTableData SegmentedBluePaletteColorLookupTableData LUTData LUTFunctionData "
-    "RealWorldValueLUTData PixelData FloatPixelData DoubleFloatPixelData TrackPointIndexList"
+    "RedPaletteColorLookupTableData GreenPaletteColorLookupTableData BluePaletteColorLookupTableData "
+    "AlphaPaletteColorLookupTableData SegmentedRedPaletteColorLookupTableData "
+    "SegmentedGreenPaletteColorLookupTableData SegmentedBluePaletteColorLookupTableData "
+    "SegmentedAlphaPaletteColorLookupTableData BlendingLookupTableData RecommendedDisplayCIELabValueList LUTData"
 )
+"""Bytes and words that are numbers."""
+_SELECTORS: Final = "SelectorOFValue SelectorODValue SelectorOLValue SelectorOVValue SelectorOWValue SelectorOBValue"
+_NUMBER_LISTS: Final = ("OF", "OD", "OL")
 _TEXT: Final = frozenset(("AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"))
 _DATES: Final = frozenset(("DA", "DT", "TM"))
 
@@ -106,9 +111,12 @@ def _tags(keywords: str) -> frozenset[int]:
 _SPECIAL: Final = {tag: action for action, keywords in _SPECIAL_KEYWORDS.items() for tag in _tags(keywords)}
 _ALGORITHM_TAGS: Final = _tags(_ALGORITHM)
 _BULK_TAGS: Final = _tags(_BULK)
+_SELECTOR_TAGS: Final = _tags(_SELECTORS)
 _INSTITUTION_TAGS: Final = _tags("InstitutionName InstitutionCodeSequence")
+_STEP_SEQUENCE: Final = 0x00081111
 _GROUP_LABEL: Final = 0x006A0005
 _CONTENT_SEQUENCE: Final = 0x0040A730
+_TIMEZONE_OFFSET: Final = 0x00080201
 
 
 class Rules:
@@ -141,12 +149,14 @@ class Rules:
         row = row_of(tag)
         if row is None:
             return self._by_vr(tag, vr)
-        return self._by_option(row, vr) or self._by_profile(tag, row, vr)
+        return self._by_option(tag, row, vr) or self._by_profile(tag, row, vr)
 
-    def _by_option(self, row: Row, vr: str) -> Action | None:
+    def _by_option(self, tag: int, row: Row, vr: str) -> Action | None:
         chosen = self._profile
         if (chosen.retain_full_dates and row.full_dates) or (chosen.retain_modified_dates and row.modified_dates):
-            return Action.DATE if vr in _DATES else _kept(vr)
+            if vr in _DATES:
+                return Action.DATE
+            return Action.TIMEZONE if tag == _TIMEZONE_OFFSET else Action.REMOVE
         if (chosen.retain_device_identity and row.device) or (chosen.retain_institution_identity and row.institution):
             return _kept(vr)
         if chosen.retain_uids and row.uids:
@@ -156,13 +166,15 @@ class Rules:
         if chosen.clean_structured_content and row.structured_content:
             return Action.ITEMS
         if chosen.clean_descriptors and row.descriptors:
-            return Action.GROUP_LABEL if int(row.tag, 16) == _GROUP_LABEL else _described(vr)
+            return Action.GROUP_LABEL if tag == _GROUP_LABEL else _described(vr)
         return None
 
     def _by_profile(self, tag: int, row: Row, vr: str) -> Action:
         basic = row.basic.rstrip("*")
         if tag in _INSTITUTION_TAGS:
             return Action.REMOVE
+        if tag == _STEP_SEQUENCE:
+            return Action.EMPTY  # Type 2 in documents (PS3.3 C.17.1)
         if basic.endswith("U"):
             return Action.UID if vr == "UI" else Action.ITEMS
         if basic.endswith("D"):
@@ -182,9 +194,9 @@ class Rules:
             return Action.CODE_STRING
         if vr in _DATES and (self._profile.retain_full_dates or self._profile.retain_modified_dates):
             return Action.DATE
-        if vr in BINARY or vr == "OV":
-            return Action.KEEP if tag in _BULK_TAGS else Action.REMOVE
-        return Action.REMOVE
+        if vr in _NUMBER_LISTS and tag not in _SELECTOR_TAGS:
+            return Action.KEEP
+        return Action.KEEP if tag in _BULK_TAGS else Action.REMOVE
 
 
 def _kept(vr: str) -> Action:

@@ -23,7 +23,10 @@ _CODE_STRING = re.compile(r"[A-Z0-9_ ]{0,16}\Z", re.ASCII)
 _CODE = re.compile(r"[!-\[\]-~]{1,64}\Z")
 _CHARACTER_SETS = re.compile(rb"[A-Z0-9_ \\]{0,128}\Z")
 _SMALL_NUMBER = re.compile(r"\d{1,4}\Z", re.ASCII)
+_TIMEZONE = re.compile(r"[+-]\d{4}\Z", re.ASCII)
 _POSITION_REFERENCES: Final = frozenset(("SLIDE_CORNER",))
+# PS3.3 C.11.1.1.2; US is unspecified.
+_RESCALE_TYPES: Final = frozenset(("OD", "HU", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT"))
 _REMOVED: Final = "[removed]"
 _PERSON: Final = "Anonymous"
 _CONTENT_LABEL: Final = "DEIDENTIFIED"
@@ -72,6 +75,7 @@ class Values:
             Action.WELL_FORMED_UID: lambda text, vr, scope: _each(text, lambda uid: uid if is_valid_uid(uid) else ""),
             Action.DATE: self._date,
             Action.DUMMY_DATE: lambda text, vr, scope: DUMMY[vr] if text else "",
+            Action.TIMEZONE: lambda text, vr, scope: text if _TIMEZONE.match(text) else None,
             Action.IDENTIFIER: self._identifier,
             Action.TOKEN: self._token,
             Action.PATIENT_ID: lambda text, vr, scope: patient.identifier if text or not scope.depth else "",
@@ -88,6 +92,7 @@ class Values:
             Action.CONTENT_TEXT: self._content_text,
             Action.LUT_TEXT: lambda text, vr, scope: "LUT",
             Action.POSITION_REFERENCE: lambda text, vr, scope: text if text in _POSITION_REFERENCES else "",
+            Action.RESCALE_TYPE: lambda text, vr, scope: text if text in _RESCALE_TYPES else "US",
             Action.BURNED_IN: lambda text, vr, scope: text if text in ("YES", "NO") else None,
         }
 

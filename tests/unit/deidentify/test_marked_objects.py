@@ -1,0 +1,153 @@
+"""No marker of a patient is left: not in an element, not in the bytes of the file, whatever the encoding."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+)
+
+from dicomsvc.deidentify import Deidentifier, Profile
+from dicomsvc.dicom.part10 import parse_instance
+from tests.instances import jpeg, part10, wsi_dataset
+from tests.unit.deidentify.marked import (
+    MARKER,
+    MARKER_DATE,
+    MARKER_UID,
+    elements,
+    jpeg_with_texts,
+    plant,
+)
+
+SECRET = b"a secret of this test, long enough"
+
+
+def deidentified(ds: Dataset, folder: Path, profile: Profile = Profile()) -> Path:  # noqa: B008
+    source, target = folder / "source.dcm", folder / "target.dcm"
+    source.write_bytes(part10(ds))
+    assert Deidentifier(profile, SECRET).write(source, target) is not None
+    assert parse_instance(target).warnings == ()
+    return target
+
+
+def native(ds: Dataset) -> Dataset:
+    ds.PhotometricInterpretation = "RGB"
+    ds.PixelData = bytes(range(256)) * (ds.Rows * ds.Columns * 3 * ds.NumberOfFrames // 256)
+    ds["PixelData"].VR = "OB"
+    return ds
+
+
+def nested(depth: int) -> Dataset:
+    item = Dataset()
+    if depth:
+        item.ReferencedSeriesSequence = [nested(depth - 1)]
+    plant(item, everything=True)
+    return item
+
+
+def marked(syntax: str) -> Dataset:
+    ds = wsi_dataset()
+    ds.ReferencedSeriesSequence = [nested(3)]
+    ds.SpecimenDescriptionSequence = [nested(1)]
+    ds.ContributingEquipmentSequence = [nested(0)]
+    if syntax != JPEGBaseline8Bit:
+        native(ds)
+    plant(ds, everything=True)
+    ds.BurnedInAnnotation = "NO"
+    ds.file_meta.TransferSyntaxUID = syntax
+    ds.file_meta.SourceApplicationEntityTitle = MARKER
+    ds.file_meta.PrivateInformationCreatorUID = MARKER_UID
+    ds.file_meta.PrivateInformation = MARKER.encode() + b" "
+    ds.preamble = (MARKER.encode() * 16)[:128]
+    return ds
+
+
+@pytest.mark.parametrize(
+    "syntax", [JPEGBaseline8Bit, ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]
+)
+def test_no_marker_is_left_in_any_encoding(syntax: str, tmp_path: Path) -> None:
+    ds = marked(syntax)
+    path = deidentified(ds, tmp_path)
+    raw = path.read_bytes()
+    assert MARKER.encode() in (tmp_path / "source.dcm").read_bytes()
+    for marker in (MARKER, MARKER_UID, MARKER_DATE, "957404"):
+        assert marker.encode() not in raw
+        assert marker.encode("utf-16-be") not in raw
+    clean = dcmread(path)
+    assert [each.tag for each in elements(clean) if each.tag.is_private] == []
+    assert clean.PixelData == ds.PixelData
+    assert clean.PatientIdentityRemoved == "YES" and clean.LongitudinalTemporalInformationModified == "REMOVED"
+    assert [item.CodeValue for item in clean.DeidentificationMethodCodeSequence][:2] == ["113100", "113101"]
+
+
+OPTIONS = [
+    field.name
+    for field in fields(Profile)
+    if field.name.startswith(("clean", "retain")) and field.type in (bool, "bool")
+]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_each_option_leaves_no_private_text_and_no_name(option: str, tmp_path: Path) -> None:
+    profile = Profile(**{option: not getattr(Profile(), option)})
+    clean = dcmread(deidentified(marked(ExplicitVRLittleEndian), tmp_path, profile))
+    kept = {each.keyword for each in elements(clean) if MARKER in str(each.value) and each.VR != "SQ"}
+    names = {each.keyword for each in elements(clean) if each.VR == "PN" and MARKER in str(each.value)}
+    assert names == set()
+    if option == "retain_device_identity":
+        assert "DeviceSerialNumber" in kept and "InstitutionName" not in kept
+    elif option == "retain_institution_identity":
+        assert "InstitutionName" in kept and "DeviceSerialNumber" not in kept
+    elif option == "retain_patient_characteristics":
+        assert "PatientAge" not in kept and kept <= {"EthnicGroup", "EthnicGroups"}
+    elif option == "retain_full_dates":
+        assert clean.StudyDate == "20260102" and kept == set()
+    elif option == "retain_modified_dates":
+        assert clean.StudyDate not in ("", "20260102") and kept == set()
+        assert MARKER_DATE not in str(clean)
+    elif option == "retain_code_meanings":
+        assert kept <= {"CodeMeaning"}
+    else:
+        assert kept == set()
+
+
+def test_text_beside_pixels_is_written_over_and_pixels_stay(tmp_path: Path) -> None:
+    ds = wsi_dataset()
+    frames = [jpeg(64, 64, number) for number in range(4)]
+    for table in (True, False):
+        ds.PixelData = encapsulate([jpeg_with_texts(frame) for frame in frames], has_bot=table)
+        path = deidentified(ds, tmp_path)
+        assert MARKER.encode() not in path.read_bytes()
+        clean = dcmread(path)
+        assert len(clean.PixelData) == len(ds.PixelData)
+        assert (clean.pixel_array == ds.pixel_array).all()
+        for frame, new in zip(frames, generate_frames(clean.PixelData, number_of_frames=4), strict=True):
+            segments = len(jpeg_with_texts(frame)) - len(frame) - len(MARKER) * 3
+            assert new[:2] + new[2 + segments : segments + len(frame)] == frame
+        path.unlink()
+
+
+def test_frames_of_several_fragments_are_cleaned_over_their_borders(tmp_path: Path) -> None:
+    ds = wsi_dataset()
+    frames = [jpeg_with_texts(jpeg(64, 64, number)) for number in range(4)]
+    ds.PixelData = encapsulate(frames, fragments_per_frame=5, has_bot=True)
+    path = deidentified(ds, tmp_path)
+    assert MARKER.encode() not in path.read_bytes()
+    assert (dcmread(path).pixel_array == ds.pixel_array).all()
+
+
+def test_bytes_behind_native_pixels_go(tmp_path: Path) -> None:
+    ds = native(wsi_dataset())
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.PixelData += (MARKER + " ").encode() * 8
+    source, target = tmp_path / "a.dcm", tmp_path / "b.dcm"
+    source.write_bytes(part10(ds))
+    Deidentifier(Profile(), SECRET).write(source, target)
+    assert MARKER.encode() not in target.read_bytes()
