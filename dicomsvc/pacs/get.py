@@ -14,8 +14,9 @@ from dicomsvc.dimse.services import Service
 from dicomsvc.dimse.session import Session
 from dicomsvc.errors import UnsupportedInstance
 from dicomsvc.pacs.border import answering
+from dicomsvc.pacs.copies import Copies
 from dicomsvc.pacs.models import GET_CLASSES
-from dicomsvc.pacs.retrieval import carry_out, outgoing, select
+from dicomsvc.pacs.retrieval import carry_out, select
 from dicomsvc.store import InstanceRecord
 
 _MESSAGE_IDS: Final = 0x10000
@@ -32,6 +33,7 @@ class _Requester:
 
     def __init__(self, session: Session) -> None:
         self._channel = session.channel
+        self._copies = Copies(session.store, session.peer.deidentify if session.peer is not None else None)
         self._message_ids: Iterator[int] = count(1)
         self._contexts: dict[tuple[str, str], AcceptedContext] = {
             (context.abstract_syntax, context.transfer_syntax): context
@@ -45,9 +47,9 @@ class _Requester:
             raise UnsupportedInstance(
                 f"the requester takes no {record.sop_class_uid} in {record.transfer_syntax_uid} on this association"
             )
-        file = outgoing(record)
         message_id = next(self._message_ids) % _MESSAGE_IDS
-        send_instance(self._channel, context.context_id, file, message_id)
+        with self._copies.of(record) as file:
+            send_instance(self._channel, context.context_id, file, message_id)
         return self._channel.response(message_id).command.status
 
 

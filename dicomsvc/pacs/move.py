@@ -10,7 +10,7 @@ from dicomsvc.dimse.channel import Message
 from dicomsvc.dimse.commands import C_MOVE_RQ, MOVE_DESTINATION
 from dicomsvc.dimse.contexts import MESSAGE_SYNTAXES
 from dicomsvc.dimse.failures import ConnectionEnded, MessageBroken
-from dicomsvc.dimse.outgoing import Originator, send_instance
+from dicomsvc.dimse.outgoing import Originator, Outgoing, send_instance
 from dicomsvc.dimse.pdu import ProposedContext
 from dicomsvc.dimse.peers import KnownPeer, KnownPeers
 from dicomsvc.dimse.requestor import Association, Peer
@@ -18,8 +18,9 @@ from dicomsvc.dimse.services import Service
 from dicomsvc.dimse.session import Session
 from dicomsvc.errors import DamagedFile, DicomsvcError, PeerFailure, UnsupportedInstance
 from dicomsvc.pacs.border import answering
+from dicomsvc.pacs.copies import Copies
 from dicomsvc.pacs.models import MOVE_CLASSES
-from dicomsvc.pacs.retrieval import carry_out, outgoing, select
+from dicomsvc.pacs.retrieval import carry_out, select
 from dicomsvc.store import InstanceRecord
 
 _log = logging.getLogger(__name__)
@@ -43,7 +44,8 @@ def _move(session: Session, message: Message) -> None:
     known = _destination(peers, message.command.text(MOVE_DESTINATION))
     selected = select(session, identifier, message.context.abstract_syntax)
     originator = Originator(session.calling_ae_title, message.command.message_id)
-    with _Destination(peers.call(known), selected.contexts, originator) as destination:
+    copies = Copies(session.store, known.deidentify)
+    with _Destination(peers.call(known), selected.contexts, originator, copies) as destination:
         carry_out(session, message, selected.keys, destination.store)
 
 
@@ -60,17 +62,21 @@ class _Destination:
     When it breaks, its instance has failed and the next one starts another.
     """
 
-    def __init__(self, peer: Peer, contexts: Sequence[tuple[str, str]], originator: Originator) -> None:
+    def __init__(self, peer: Peer, contexts: Sequence[tuple[str, str]], originator: Originator, copies: Copies) -> None:
         self._peer = peer
         self._contexts = tuple(contexts[:_MOST_CONTEXTS])
         self._originator = originator
+        self._copies = copies
         self._association: Association | None = None
         self._sent = 0
         self._fruitless = 0
 
     def store(self, record: InstanceRecord) -> int | None:
-        file = outgoing(record)
         association = self._associated()
+        with self._copies.of(record) as file:
+            return self._send(association, file)
+
+    def _send(self, association: Association, file: Outgoing) -> int | None:
         context = association.contexts.get(file.context)
         if context is None:
             raise UnsupportedInstance(f"the destination takes no {file.sop_class_uid} in {file.transfer_syntax}")

@@ -14,7 +14,6 @@ from dicomsvc.dicom.uids import is_valid_uid
 from dicomsvc.dimse.channel import Message
 from dicomsvc.dimse.commands import CANCELLED, PENDING
 from dicomsvc.dimse.failures import MessageBroken
-from dicomsvc.dimse.outgoing import Outgoing, data_set_offset
 from dicomsvc.dimse.session import Session
 from dicomsvc.errors import DamagedFile, DicomsvcError, InvalidIdentifier, OutOfResources
 from dicomsvc.pacs.models import LEVELS, QueryLevel, level_of_identifier
@@ -121,23 +120,3 @@ def _status_of(session: Session, record: InstanceRecord, store_one: StoreOne, le
     except OSError as error:
         _log.log(level, "the file of %s cannot be read: %s", record.sop_instance_uid, error.strerror)
     return None
-
-
-def outgoing(record: InstanceRecord) -> Outgoing:
-    """Return a stored instance as it is sent: in the transfer syntax that it has.
-
-    Raises
-    ------
-    OSError, DamagedFile
-        When its file cannot be read, or is known to have lost its bytes.
-    """
-    path = record.readable_path()
-    return Outgoing(
-        path,
-        record.sop_class_uid,
-        record.sop_instance_uid,
-        record.transfer_syntax_uid,
-        data_set_offset(path),
-        record.size,
-        record.sha256,
-    )

@@ -256,7 +256,11 @@ class TestMove:
         return Receipts()
 
     @pytest.fixture
-    def mover(self, store: Store, receipts: Receipts) -> Iterator[DimseServer]:
+    def profile(self) -> str | None:
+        return None
+
+    @pytest.fixture
+    def mover(self, store: Store, receipts: Receipts, profile: str | None) -> Iterator[DimseServer]:
         make_archive(store)
         ae = AE("DESTINATION")
         ae.add_supported_context(VL_WHOLE_SLIDE, [JPEGBaseline8Bit])
@@ -266,6 +270,7 @@ class TestMove:
             host="127.0.0.1",
             port=receiver.server_address[1],
             may=frozenset({Permission.MOVE_DESTINATION}),
+            deidentify=profile,
         )
         dimse = store.settings.dimse.model_copy(update={"accept_unknown": True})
         with serving(store, peers={"destination": peer}, dimse=dimse) as running:
@@ -324,6 +329,19 @@ class TestMove:
         assert "1.2.3.1.1.2" not in receipts.data_sets
         with pytest.raises(DamagedFile):
             store.instances.find_sop_instance("1.2.3.1.1.2").readable_path()
+
+    @pytest.mark.parametrize("profile", ["basic"])
+    def test_a_destination_with_a_profile_gets_de_identified_copies(
+        self, mover: DimseServer, receipts: Receipts, store: Store
+    ) -> None:
+        status, _ = self.move(mover)[-1]
+        assert (status.Status, status.NumberOfCompletedSuboperations) == (0x0000, 4)
+        assert len(receipts.data_sets) == 4
+        for uid, content in receipts.data_sets.items():
+            assert not uid.startswith("1.2.3.1")
+            assert b"Adams" not in content
+            assert uid.encode() in content
+        assert not list(store.layout.spool.rglob("*.part"))
 
     def test_instances_without_a_unique_key_are_not_all_that_there_is(self, mover: DimseServer) -> None:
         model = StudyRootQueryRetrieveInformationModelMove
