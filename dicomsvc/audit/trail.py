@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 from sqlalchemy import (
-    ARRAY,
     BigInteger,
     Boolean,
     Column,
@@ -33,6 +32,7 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from dicomsvc.audit.deeds import event_in
 from dicomsvc.audit.events import NAMES, Event, Party, SecurityAlert, Share
@@ -183,8 +183,8 @@ class Keeper:
             _DUE,
             {
                 "actions": list(windows),
-                "quiet": [window.quiet_seconds for window in windows.values()],
-                "longest": [window.longest_seconds for window in windows.values()],
+                "quiet": [float(window.quiet_seconds) for window in windows.values()],
+                "longest": [float(window.longest_seconds) for window in windows.values()],
                 "most": _ROWS_AT_ONCE,
             },
         ).all()

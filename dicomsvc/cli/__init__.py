@@ -10,7 +10,9 @@ from dicomsvc.cli import (
     analyze,
     audit,
     click,
+    commitments,
     doctor,
+    export,
     granularity,
     infer,
     jobs,
@@ -24,6 +26,7 @@ from dicomsvc.cli import (
     store,
     train,
     training_data,
+    worklist,
 )
 from dicomsvc.cli.peers import peers
 from dicomsvc.cli.reports import reports
@@ -72,14 +75,18 @@ for _command in (
     agreement.agreement,
     settings.config,
     settings.token,
+    export.export,
+    export.deidentify,
     doctor.doctor,
 ):
     app.command()(_command)
 app.command("import")(slides.import_paths)
 app.command("propose-labels")(train.propose)
 app.add_typer(jobs.jobs, name="jobs")
+app.add_typer(commitments.commitments, name="commitments")
 app.add_typer(audit.audit, name="audit")
 app.add_typer(peers, name="peers")
+app.add_typer(worklist.worklist, name="worklist")
 app.add_typer(triton, name="triton")
 app.add_typer(models.models, name="models")
 reports.command("show")(report_pages.show_text)
