@@ -114,10 +114,17 @@ class Connection:
             level = logging.WARNING if isinstance(error, ssl.SSLError) else logging.INFO
             _log.log(level, "TLS handshake with %s failed: %s", self._address, failure_of_handshake(error))
             if level == logging.WARNING:
-                # Its `linger` lets the alert reach the peer.
-                self._stream = self._open_stream()
+                self._let_alert_arrive(secured)
             raise ConnectionEnded("no TLS") from error
         self._certificate = Certificate.of(secured)
+
+    def _let_alert_arrive(self, secured: ssl.SSLSocket) -> None:
+        # A close with bytes unread would be a reset, which overtakes the alert; `PduStream.linger` reads them.
+        try:
+            secured.shutdown(socket.SHUT_WR)
+            self._stream = self._open_stream()
+        except OSError:
+            _log.debug("the peer was gone before the alert could reach it")
 
     def _open_stream(self) -> PduStream:
         settings = self._node.settings

@@ -205,10 +205,9 @@ class PduStream:
     def linger(self, seconds: float) -> None:
         """Wait for the peer to close, so that our last PDU is not lost to a reset, then close."""
         deadline = time.monotonic() + seconds
-        self._end_tls()
         try:
-            self._socket.shutdown(socket.SHUT_WR)
-            self._socket.settimeout(_TICK_SECONDS)
+            if not isinstance(self._socket, ssl.SSLSocket):
+                self._socket.shutdown(socket.SHUT_WR)
             while time.monotonic() < deadline:
                 try:
                     if not self._socket.recv_into(self._buffer):
