@@ -7,6 +7,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
+from dicomsvc.errors import BadRequest
 from dicomsvc.hl7.message import Message, Segment, Separators
 
 
@@ -28,6 +29,7 @@ class Condition(StrEnum):
     DATA_TYPE = "102"
     UNSUPPORTED_MESSAGE = "200"
     UNSUPPORTED_EVENT = "201"
+    UNKNOWN_KEY = "204"
     APPLICATION = "207"
 
 
@@ -37,6 +39,7 @@ _WORDS: Final = {
     Condition.DATA_TYPE: "Data type error",
     Condition.UNSUPPORTED_MESSAGE: "Unsupported message type",
     Condition.UNSUPPORTED_EVENT: "Unsupported event code",
+    Condition.UNKNOWN_KEY: "Unknown key identifier",
     Condition.APPLICATION: "Application internal error",
 }
 _ENHANCED: Final = {AckCode.ACCEPT: "CA", AckCode.ERROR: "CE", AckCode.REJECT: "CR"}
@@ -48,6 +51,7 @@ _LONGEST_FIELD: Final = 250
 class Acknowledgement:
     """``reason`` is for the sender's people; it holds nothing of the message's content.
 
+    ``location`` is segment, its number from 1, and field, such as ``("PID", 1, 3)``.
     ``segments`` follow MSA and ERR in an application's answer that is more than an ACK: fields, escaped already.
     """
 
@@ -55,6 +59,15 @@ class Acknowledgement:
     condition: Condition | None = None
     reason: str = ""
     segments: tuple[tuple[str, ...], ...] = ()
+    location: tuple[str, int, int] | None = None
+
+
+class Objection(BadRequest):
+    """What is wrong with a message, by its condition and place; the listener answers it AE."""
+
+    def __init__(self, condition: Condition, reason: str, location: tuple[str, int, int] | None = None) -> None:
+        super().__init__(reason)
+        self.answer: Final = Acknowledgement(AckCode.ERROR, condition, reason, location=location)
 
 
 def wanted(message: Message, code: AckCode) -> bool:
@@ -80,7 +93,7 @@ def acknowledged(
     kind = response.replace("^", use.component) if own_mode else ""
     segments = _segments(header, use, code, answer, now or datetime.now(UTC), kind)
     if own_mode:
-        segments += map(list, answer.segments)
+        segments += [["".join(filter(str.isprintable, field)) for field in each] for each in answer.segments]
     return _joined(segments, use).encode(message.codec, "replace")
 
 
@@ -111,7 +124,7 @@ def _segments(
     msa = ["MSA", code, field(10), text]
     segments = [msh, msa]
     if answer.condition is not None:
-        segments.append(_error(field(12, "2.5.1"), answer.condition, text, use))
+        segments.append(_error(field(12, "2.5.1"), answer.condition, answer.location, text, use))
     return segments
 
 
@@ -119,12 +132,16 @@ def _joined(segments: list[list[str]], use: Separators) -> str:
     return "".join(use.field.join(segment).rstrip(use.field) + "\r" for segment in segments)
 
 
-def _error(version: str, condition: Condition, text: str, use: Separators) -> list[str]:
+def _error(
+    version: str, condition: Condition, location: tuple[str, int, int] | None, text: str, use: Separators
+) -> list[str]:
     """Return ERR in the layout of version 2.5 and later, or in the one before."""
-    coded = use.component.join((condition.value, _WORDS[condition], "HL70357"))
+    place = [""] * 3 if location is None else [str(part) for part in location]
     if version[:3] in ("2.1", "2.2", "2.3", "2.4"):
-        return ["ERR", use.component * 3 + coded.replace(use.component, use.subcomponent)]
-    return ["ERR", "", "", coded, "E", "", "", "", text]
+        coded = use.subcomponent.join((condition.value, _WORDS[condition], "HL70357"))
+        return ["ERR", use.component.join((*place, coded))]
+    coded = use.component.join((condition.value, _WORDS[condition], "HL70357"))
+    return ["ERR", "", use.component.join(place) if location else "", coded, "E", "", "", "", text]
 
 
 def escaped(text: str, use: Separators) -> str:

@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from dicomsvc.errors import BadRequest, DicomsvcError, NotParseable, OutOfResources, TooLarge, UnsupportedMediaType
-from dicomsvc.hl7.acknowledge import AckCode, Acknowledgement, Condition, acknowledged, refused, wanted
+from dicomsvc.hl7.acknowledge import (
+    AckCode,
+    Acknowledgement,
+    Condition,
+    Objection,
+    acknowledged,
+    refused,
+    wanted,
+)
 from dicomsvc.hl7.handlers import Handler, Handlers
 from dicomsvc.hl7.message import Message, parse_message
 
@@ -175,6 +183,8 @@ class MllpListener:
             return Acknowledgement(AckCode.ERROR, Condition.REQUIRED_FIELD, "MSH-10 (message control ID) is empty")
         try:
             return await handler.handle(message)
+        except Objection as error:
+            return error.answer
         except OutOfResources:
             return Acknowledgement(AckCode.ERROR, Condition.APPLICATION, "the message cannot be kept now: try again")
         except (BadRequest, UnsupportedMediaType, TooLarge) as error:

@@ -12,6 +12,7 @@ from dicomsvc.hl7.acknowledge import AckCode, Acknowledgement, Condition
 from dicomsvc.hl7.handlers import Handler, Handlers
 from dicomsvc.hl7.message import Message
 from dicomsvc.hl7.mllp import Limits, MllpListener
+from dicomsvc.pacs.worklist.messages import OrderMessages
 from dicomsvc.reports.intake.structuring import require_languages
 from dicomsvc.store import Store
 
@@ -21,13 +22,13 @@ _REPORT: Final = ("ORU", "R01")
 
 
 class Hl7Service:
-    """Takes messages at ``hl7.bind`` from `start` to `stop`: reports (ORU^R01) where their extra is installed."""
+    """Takes messages at ``hl7.bind`` from `start` to `stop`: orders, and reports where their extra is installed."""
 
     def __init__(self, store: Store) -> None:
         settings = store.settings.hl7
         if settings.bind is None:
             raise ConfigurationError("hl7.bind is not set: say with --mllp HOST:PORT where messages are to be taken")
-        rows: dict[tuple[str, str], Handler] = {}
+        rows = OrderMessages(store).rows()
         self._reports = None
         try:
             require_languages()

@@ -18,7 +18,9 @@ from dicomsvc.dicomweb import FrameApp, retrieve_routes, search_routes, store_ro
 from dicomsvc.errors import DicomsvcError
 from dicomsvc.ingest.routes import job_routes, upload_routes
 from dicomsvc.jobs import Jobs
+from dicomsvc.pacs.commitment.routes import commitment_routes
 from dicomsvc.pacs.peer_routes import peer_routes
+from dicomsvc.pacs.worklist.routes import worklist_routes
 from dicomsvc.reports.routes import report_routes
 from dicomsvc.store import Store
 from dicomsvc.web.answers import tell_error, tell_http, tell_invalid
@@ -57,6 +59,8 @@ def build_app(store: Store, traffic: Traffic | None = None) -> AsgiApp:
     app.include_router(click_routes(store, form_files))
     app.include_router(report_routes(store, jobs))
     app.include_router(peer_routes(store))
+    app.include_router(worklist_routes(store))
+    app.include_router(commitment_routes(store))
     for router in ihc_routes(store, jobs, form_files):
         app.include_router(router)
 

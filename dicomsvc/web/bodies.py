@@ -5,7 +5,15 @@ from dicomsvc.web.gate import AsgiApp, Message, Receive, Scope, Send
 
 _LARGEST = 1 << 20
 # The other routes read their bodies piece by piece, and have limits of their own.
-_PATHS = ("/api/analyses", "/api/models", "/api/ihc/regions", "/api/slides/", "/api/reports/", "/api/peers")
+_PATHS = (
+    "/api/analyses",
+    "/api/models",
+    "/api/ihc/regions",
+    "/api/slides/",
+    "/api/reports/",
+    "/api/peers",
+    "/api/worklist",
+)
 _STREAMED = ("/api/reports/batch",)
 
 

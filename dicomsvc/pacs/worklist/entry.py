@@ -14,6 +14,8 @@ from dicomsvc.dicom.uids import is_valid_uid
 
 _PERSON_NAME_GROUPS: Final = 3
 _LONGEST_GROUP: Final = 64
+_FIRST_YEAR: Final = 1850
+_LAST_YEAR: Final = 2200
 
 
 class Status(StrEnum):
@@ -57,6 +59,12 @@ def _person_name(text: str) -> str:
     if any(group.count("^") > 4 for group in groups):
         raise ValueError("a group of a name has at most five components: family^given^middle^prefix^suffix")
     return text
+
+
+def _of_our_times(day: date) -> date:
+    if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
+        raise ValueError(f"its year is not between {_FIRST_YEAR} and {_LAST_YEAR}")
+    return day
 
 
 def _text(text: str) -> str:
@@ -106,7 +114,7 @@ class Patient(Part):
     """Issuer of Patient ID."""
     name: Name = _NONE
     """Patient's Name: family^given^middle^prefix^suffix, groups for other scripts with = between them."""
-    birth_date: date | None = None
+    birth_date: Annotated[date, AfterValidator(_of_our_times)] | None = None
     sex: Literal["M", "F", "O", ""] = ""
 
 
@@ -137,7 +145,7 @@ class Step(Part):
     station_name: Short = _NONE
     location: Short = _NONE
     performing_physician: Name = _NONE
-    start: datetime | None = None
+    start: Annotated[datetime, AfterValidator(_of_our_times)] | None = None
     """When it is to begin, local time; unset: when the entry was made."""
 
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
 from sqlalchemy import Connection, Row, delete, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert as pg_insert
 
 from dicomsvc.dicom.uids import new_uid
 from dicomsvc.pacs.worklist.entry import EntryContent, Specimen, Status
@@ -81,6 +82,12 @@ def by_uid(connection: Connection, uid: str, *, to_change: bool = False) -> Entr
     statement = select(worklist_entry).where(_e.uid == uid)
     row = connection.execute(statement.with_for_update() if to_change else statement).one_or_none()
     return None if row is None else Entry.of(row)
+
+
+def item_of(connection: Connection, uid: str) -> dict[str, Any] | None:
+    """Return the worklist's item of an entry, in DICOM JSON."""
+    found: dict[str, Any] | None = connection.execute(select(_e.attributes).where(_e.uid == uid)).scalar_one_or_none()
+    return found
 
 
 def by_key(connection: Connection, key: tuple[str, str, str, str]) -> Entry | None:
@@ -167,10 +174,8 @@ def remember_message(connection: Connection, key: str) -> bool:
     """Note that an HL7 message is taken with this transaction; False: it was before, within thirty days."""
     old = select(_m.key).where(_m.received < func.now() - _REMEMBER).limit(_FORGET_AT_ONCE)
     connection.execute(delete(worklist_message).where(_m.key.in_(old)))
-    known = connection.execute(select(_m.key).where(_m.key == key)).one_or_none()
-    if known is None:
-        connection.execute(worklist_message.insert().values(key=key))
-    return known is None
+    statement = pg_insert(worklist_message).values(key=key).on_conflict_do_nothing().returning(_m.key)
+    return connection.execute(statement).one_or_none() is not None
 
 
 def _next_revision() -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The worklist as its users have it: each call is one transaction."""
 
+from typing import Any
+
 from dicomsvc.errors import Conflict, NotFound, PreconditionFailed
 from dicomsvc.pacs.worklist import repository
 from dicomsvc.pacs.worklist.entry import EntryContent, Specimen, Status
@@ -49,6 +51,14 @@ class Worklist:
         """
         with database_errors(), self._engine.connect() as connection:
             return _found(repository.by_uid(connection, uid))
+
+    def item(self, uid: str) -> dict[str, Any]:
+        """Return an entry as the worklist's item, in DICOM JSON (PS3.18 F)."""
+        with database_errors(), self._engine.connect() as connection:
+            found = repository.item_of(connection, uid)
+        if found is None:
+            raise NotFound("there is no such entry")
+        return found
 
     def list(self, wanted: Filter, limit: int, offset: int = 0) -> tuple[int, list[Entry]]:
         with database_errors(), self._engine.connect() as connection:

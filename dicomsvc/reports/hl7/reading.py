@@ -15,6 +15,7 @@ from typing import Final
 
 from dicomsvc.errors import BadRequest
 from dicomsvc.hl7.message import Message, Segment, moment, required
+from dicomsvc.hl7.people import patient_identifier
 from dicomsvc.reports.attachment import plain_text, text_of
 from dicomsvc.reports.intake.received import ReceivedReport, ReportStatus, Source
 
@@ -71,7 +72,7 @@ def read_reports(message: Message) -> list[ReceivedReport]:
     if sum(1 for _ in message.all("OBR", "ORC")) > _MOST_ORDERS:
         raise BadRequest(f"the message holds more than {_MOST_ORDERS} orders")
     groups = _groups(message)
-    patient_id, issuer = _patient(message.first("PID"))
+    patient_id, issuer = patient_identifier(message.first("PID"))
     return [_received(message, group, number, patient_id, issuer) for number, group in enumerate(groups, 1)]
 
 
@@ -127,16 +128,6 @@ def _joined(groups: list[_Group], new: _Group) -> _Group:
         return new
     same.orders += new.orders
     return same
-
-
-def _patient(segment: Segment | None) -> tuple[str, str]:
-    """Return the medical record number with its issuer, or the first identifier of the patient."""
-    if segment is None:
-        return "", ""
-    identifiers = segment.repetitions(3) or segment.repetitions(2)
-    numbers = [each for each in identifiers if segment.component(3, 5, of=each) in ("MR", "PI", "PT")]
-    chosen = next(iter(numbers or identifiers), "")
-    return segment.component(3, 1, of=chosen), segment.component(3, 4, of=chosen)
 
 
 def _accession(group: _Group) -> str:
