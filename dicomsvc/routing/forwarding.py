@@ -32,7 +32,7 @@ from dicomsvc.routing.stow import stow_all
 from dicomsvc.routing.webhooks import post_webhook
 
 KIND: Final = "forward"
-_REPORT_EVERY_SECONDS: Final = 0.5
+_REPORT_EVERY_SECONDS: Final = 0.1
 _FIRST_LOOK_SECONDS: Final = 10.0
 _LONGEST_LOOK_SECONDS: Final = 600.0
 
