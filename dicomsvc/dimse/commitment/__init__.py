@@ -7,6 +7,7 @@ may be told.
 """
 
 from dicomsvc.dimse.commitment.asked import (
+    AskedRequest,
     AskedState,
     CommitmentResult,
     commitment_result,
@@ -19,6 +20,7 @@ from dicomsvc.dimse.commitment.events import EVENTS
 __all__ = [
     "EVENTS",
     "MOST_INSTANCES",
+    "AskedRequest",
     "AskedState",
     "CommitmentResult",
     "ask_again",

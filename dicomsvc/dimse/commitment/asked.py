@@ -53,6 +53,22 @@ class CommitmentResult:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedRequest:
+    """A request as people look at it; ``instances``, ``committed`` and ``failed`` are counts."""
+
+    transaction_uid: str
+    ae_title: str
+    state: AskedState
+    requested_at: datetime
+    answered_at: datetime | None
+    attempts: int
+    last_error: str | None
+    instances: int
+    committed: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Due:
     """A request that is to be asked again."""
 
@@ -105,7 +121,15 @@ _ANSWERED = text(
     " WHERE transaction_uid = :uid"
 )
 _GET = text("SELECT * FROM commitment_asked WHERE transaction_uid = :uid")
-_LATEST = text("SELECT * FROM commitment_asked ORDER BY requested_at DESC, transaction_uid LIMIT :limit")
+_LATEST = text(
+    "SELECT found.*, counted.* FROM ("
+    "SELECT * FROM commitment_asked ORDER BY requested_at DESC, transaction_uid LIMIT :limit"
+    ") AS found CROSS JOIN LATERAL ("
+    "SELECT count(*) AS instances, count(*) FILTER (WHERE failure_reason = 0) AS committed,"
+    " count(*) FILTER (WHERE failure_reason <> 0) AS failed"
+    " FROM commitment_asked_instance AS instance WHERE instance.transaction_uid = found.transaction_uid) AS counted"
+    " ORDER BY requested_at DESC, transaction_uid"
+)
 _GET_INSTANCES = text(
     "SELECT sop_class_uid, sop_instance_uid, failure_reason FROM commitment_asked_instance"
     " WHERE transaction_uid = :uid ORDER BY position"
@@ -209,11 +233,24 @@ def commitment_result(engine: Engine, transaction_uid: str) -> CommitmentResult:
         return _result(connection, row)
 
 
-def latest_requests(engine: Engine, limit: int = 50) -> list[CommitmentResult]:
+def latest_requests(engine: Engine, limit: int = 100) -> list[AskedRequest]:
     """Return the requests of this node, the latest first."""
     with database_errors(), engine.connect() as connection:
-        rows = connection.execute(_LATEST, {"limit": limit}).all()
-        return [_result(connection, row) for row in rows]
+        return [
+            AskedRequest(
+                row.transaction_uid,
+                row.ae_title,
+                AskedState(row.state),
+                row.requested_at,
+                row.answered_at,
+                row.attempts,
+                row.last_error,
+                row.instances,
+                row.committed,
+                row.failed,
+            )
+            for row in connection.execute(_LATEST, {"limit": limit})
+        ]
 
 
 def forget_requests(engine: Engine, older_than_seconds: float) -> int:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, Row, text
 
 from dicomsvc.dimse.commitment.model import COMMITTED, ActionInformation, EventInformation, FailureReason, Reference
-from dicomsvc.errors import NotFound, OutOfResources
+from dicomsvc.errors import OutOfResources
 from dicomsvc.store.database import database_errors
 
 MOST_WAITING: Final = 1000
@@ -44,8 +44,9 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Commitment:
-    """A request as people look at it; ``failed`` by SOP Instance UID."""
+    """A request as people look at it; ``instances``, ``committed`` and ``failed`` are counts."""
 
+    key: int
     transaction_uid: str
     ae_title: str
     state: State
@@ -55,7 +56,8 @@ class Commitment:
     attempts: int
     last_error: str | None
     instances: int
-    failed: dict[str, int]
+    committed: int
+    failed: int
 
 
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('commitment ' || :ae_title || ' ' || :uid, 0))")
@@ -130,8 +132,19 @@ _INSTANCES = text(
     "SELECT sop_class_uid, sop_instance_uid, failure_reason FROM commitment_instance"
     " WHERE commitment = :key ORDER BY position"
 )
-_LATEST = text("SELECT * FROM commitment ORDER BY requested_at DESC, id DESC LIMIT :limit")
-_OF_TRANSACTION = text("SELECT * FROM commitment WHERE transaction_uid = :uid ORDER BY id")
+_FOUND = text(
+    "SELECT found.*, counted.* FROM ("
+    "SELECT * FROM commitment WHERE CAST(:uid AS text) IS NULL OR transaction_uid = :uid"
+    " ORDER BY requested_at DESC, id DESC LIMIT :limit) AS found CROSS JOIN LATERAL ("
+    "SELECT count(*) AS instances, count(*) FILTER (WHERE failure_reason = 0) AS committed,"
+    " count(*) FILTER (WHERE failure_reason <> 0) AS failed"
+    " FROM commitment_instance WHERE commitment = found.id) AS counted"
+    " ORDER BY requested_at DESC, id DESC"
+)
+_FAILURES = text(
+    "SELECT sop_instance_uid, failure_reason FROM commitment_instance"
+    " WHERE commitment = :key AND failure_reason <> 0 ORDER BY position"
+)
 _FORGET = text(
     "DELETE FROM commitment WHERE state IN ('reported', 'given up')"
     " AND requested_at < clock_timestamp() - make_interval(secs => :seconds)"
@@ -254,23 +267,22 @@ class Commitments:
 
     def latest(self, limit: int = 100) -> list[Commitment]:
         """Return the requests, the latest first."""
-        with database_errors(), self._engine.connect() as connection:
-            return [_commitment(connection, row) for row in connection.execute(_LATEST, {"limit": limit}).all()]
+        return self._find(None, limit)
 
     def of_transaction(self, transaction_uid: str) -> list[Commitment]:
-        """Return the requests under a Transaction UID.
+        """Return the requests under a Transaction UID, the latest first; several peers may have used it."""
+        return self._find(transaction_uid, 100)
 
-        Raises
-        ------
-        NotFound
-            When there are none.
-        """
+    def _find(self, transaction_uid: str | None, limit: int) -> list[Commitment]:
         with database_errors(), self._engine.connect() as connection:
-            rows = connection.execute(_OF_TRANSACTION, {"uid": transaction_uid}).all()
-            found = [_commitment(connection, row) for row in rows]
-        if not found:
-            raise NotFound(f"no peer asked for storage commitment as {transaction_uid[:64]}")
-        return found
+            rows = connection.execute(_FOUND, {"uid": transaction_uid, "limit": limit})
+            return [_commitment(row) for row in rows]
+
+    def failures(self, key: int) -> dict[str, int]:
+        """Return the Failure Reasons of a request by SOP Instance UID."""
+        with database_errors(), self._engine.connect() as connection:
+            rows = connection.execute(_FAILURES, {"key": key})
+            return {row.sop_instance_uid: row.failure_reason for row in rows}
 
     def forget(self, older_than_seconds: float) -> int:
         """Remove what ended long ago, and return how many requests that were."""
@@ -298,9 +310,9 @@ def _held(row: "Row[Any] | None") -> Held | None:
     return Held(row.id, row.ae_title, row.transaction_uid, row.duplicate, row.attempts, row.age_seconds)
 
 
-def _commitment(connection: Connection, row: "Row[Any]") -> Commitment:
-    instances = connection.execute(_INSTANCES, {"key": row.id}).all()
+def _commitment(row: "Row[Any]") -> Commitment:
     return Commitment(
+        row.id,
         row.transaction_uid,
         row.ae_title,
         State(row.state),
@@ -309,6 +321,7 @@ def _commitment(connection: Connection, row: "Row[Any]") -> Commitment:
         row.reported_at,
         row.attempts,
         row.last_error,
-        len(instances),
-        {one.sop_instance_uid: one.failure_reason for one in instances if one.failure_reason},
+        row.instances,
+        row.committed,
+        row.failed,
     )
