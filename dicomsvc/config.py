@@ -283,6 +283,8 @@ class Hl7Settings(Section):
     """Connections at the same time; the next one is closed."""
     idle_timeout_seconds: float = Field(600, gt=0)
     """Longest silence between two messages of a connection."""
+    tls: TlsSettings = TlsSettings()
+    """With a certificate, messages are taken over TLS only."""
 
 
 class DeidentifyProfileSettings(Section):
@@ -384,7 +386,9 @@ class WebDestination(Section):
     ca: Path | None = None
     """PEM file of the authorities that its certificate is checked with; unset: those of the operating system."""
     certificate: Path | None = None
-    """PEM file of the certificate, with its key, that this node shows."""
+    """PEM file of the certificate that this node shows it."""
+    key: Path | None = None
+    """PEM file of that certificate's private key."""
     deidentify: str | None = None
     """De-identification profile for what is sent to it; unset: sent as it is."""
 

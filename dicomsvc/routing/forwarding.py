@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from dicomsvc.deidentify import deidentifier
 from dicomsvc.dicom.uids import new_uid
+from dicomsvc.dimse.availability import notify_availability
 from dicomsvc.dimse.commitment import AskedState, CommitmentResult, commitment_result, request_commitment
 from dicomsvc.dimse.peers import KnownPeer, KnownPeers
 from dicomsvc.errors import (
@@ -24,9 +26,8 @@ from dicomsvc.errors import (
 from dicomsvc.jobs import Later, Progress, Work
 from dicomsvc.routing.forwards import Forward, ForwardState
 from dicomsvc.routing.ledger import Item, Ledger
-from dicomsvc.routing.notices import notify
 from dicomsvc.routing.packing import Packing
-from dicomsvc.routing.statuses import Answer, Verdict, verdict_of, verdict_of_http
+from dicomsvc.routing.statuses import Answer, Verdict, verdict_of_http
 from dicomsvc.routing.storing import store_all
 from dicomsvc.routing.stow import stow_all
 from dicomsvc.routing.webhooks import post_webhook
@@ -161,11 +162,7 @@ def _answers(work: Work, record: Forward, items: Sequence[Item], progress: Calla
 
 
 def _packing(work: Work, profile: str | None) -> Packing:
-    if profile is None:
-        return Packing(work.store, None)
-    from dicomsvc.deidentify import deidentifier
-
-    return Packing(work.store, deidentifier(work.store.settings, profile))
+    return Packing(work.store, None if profile is None else deidentifier(work.store.settings, profile))
 
 
 def _peer(peers: KnownPeers, name: str) -> KnownPeer:
@@ -176,27 +173,36 @@ def _peer(peers: KnownPeers, name: str) -> KnownPeer:
 
 
 def _tell(work: Work, ledger: Ledger, record: Forward) -> Mapping[str, Any]:
-    """Notify a peer, or a webhook: one message for all instances."""
-    ledger.items()
+    """Notify a peer, or a webhook: one message for all instances that are still here."""
+    items = ledger.items()
+    if not items:
+        return _finished(ledger)
+    status: int | None = None
     try:
         if record.action == "webhook":
             status = post_webhook(record, work.store.settings.routing)
             verdict, note = verdict_of_http(status), f"HTTP status {status}"
         else:
-            status = notify(
-                work.store, record, _peer(KnownPeers(work.store.engine, work.store.settings), record.destination)
-            )
-            verdict, note = verdict_of(status), ""
+            _notify(work, record, {item.sop_instance_uid for item in items})
+            verdict, note = Verdict.SENT, ""
     except (PeerFailure, ConfigurationError) as error:
-        status, verdict, note = None, Verdict.AGAIN, str(error)
+        verdict, note = Verdict.AGAIN, str(error)
     except (Cancelled, OutOfResources):
         raise
     except DicomsvcError as error:
-        status, verdict, note = None, Verdict.FAILED, str(error)
+        verdict, note = Verdict.FAILED, str(error)
     if verdict is Verdict.AGAIN and not ledger.given_up():
-        raise ledger.pause(record, note or f"status {status:#06x}", holds=status is None, progress=False)
+        raise ledger.pause(record, note, holds=True, progress=False)
     ledger.mark_all("sent" if verdict is Verdict.SENT else "failed", status, note)
     return _finished(ledger)
+
+
+def _notify(work: Work, record: Forward, uids: set[str]) -> None:
+    peers = KnownPeers(work.store.engine, work.store.settings)
+    peer = peers.call(_peer(peers, record.destination))
+    here = work.store.instances.find(record.study_instance_uid)
+    told = [instance for instance in here if instance.sop_instance_uid in uids]
+    notify_availability(peer, told, work.store.settings.dimse.ae_title)
 
 
 def _confirm(work: Work, ledger: Ledger, record: Forward) -> Mapping[str, Any]:

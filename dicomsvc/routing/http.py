@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-from dicomsvc.errors import ConfigurationError, PeerFailure
+from dicomsvc.errors import PeerFailure
+from dicomsvc.tls import ClientTls, client_context, failure_of_handshake
 
 _PORTS: Final = {"http": 80, "https": 443}
 
@@ -56,28 +56,10 @@ class HttpAnswer:
     body: bytes
 
 
-def tls_context(ca: Path | None = None, certificate: Path | None = None) -> ssl.SSLContext:
-    """Return what a client's TLS needs: 1.2 at least, the server's certificate and name checked.
-
-    Raises
-    ------
-    ConfigurationError
-        When a file cannot be used.
-    """
-    try:
-        context = ssl.create_default_context(cafile=ca)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if certificate is not None:
-            context.load_cert_chain(certificate)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(f"a certificate of a destination cannot be read: {type(error).__name__}") from error
-    return context
-
-
 class _Connection(HTTPConnection):
     """Connects to addresses that are known already, and to nothing else; the name is for TLS and the Host header."""
 
-    def __init__(self, url: Url, addresses: Sequence[str], patience: Patience, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, url: Url, addresses: Sequence[str], patience: Patience, tls: ClientTls | None) -> None:
         super().__init__(url.host, url.port, timeout=patience.step)
         self._url = url
         self._addresses = addresses
@@ -93,9 +75,10 @@ class _Connection(HTTPConnection):
                 last = error
                 continue
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.settimeout(self._patience.step)
             self.sock = connection
             if self._tls is not None:
-                self.sock = self._tls.wrap_socket(connection, server_hostname=self._url.host)
+                self.sock = self._tls.secure(connection, self._url.host)
             self.sock.settimeout(self._patience.step)
             return
         raise last
@@ -110,12 +93,12 @@ class HttpClient:
         addresses: Sequence[str],
         *,
         patience: Patience | None = None,
-        tls: ssl.SSLContext | None = None,
+        tls: ClientTls | None = None,
     ) -> None:
         self._url = url
         self._patience = patience or Patience()
         if url.scheme == "https" and tls is None:
-            tls = tls_context()
+            tls = ClientTls(client_context(None, None, None, "routing"))
         self._connection = _Connection(url, addresses, self._patience, tls if url.scheme == "https" else None)
 
     def post(
@@ -136,7 +119,7 @@ class HttpClient:
             return self._post(target, headers, body, length, most)
         except ssl.SSLError as error:
             self.close()
-            raise PeerFailure(f"{self._url.authority}: TLS failed ({error.reason or type(error).__name__})") from error
+            raise PeerFailure(f"{self._url.authority}: TLS failed: {failure_of_handshake(error)}") from error
         except (OSError, HTTPException) as error:
             self.close()
             why = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__

@@ -1,22 +1,20 @@
 """An instance as it goes out: the stored file, or its de-identified copy in the spool."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
-from dicomsvc.dimse.outgoing import Outgoing, data_set_offset, read_head
+from dicomsvc.deidentify import Deidentifier
+from dicomsvc.dimse.outgoing import Outgoing, data_set_offset
 from dicomsvc.errors import DamagedFile
 from dicomsvc.routing.ledger import Item
 from dicomsvc.store import Store
-
-if TYPE_CHECKING:
-    from dicomsvc.deidentify import Deidentifier
 
 
 class Packing:
     """Makes what is sent of what is stored."""
 
-    def __init__(self, store: Store, deidentifier: "Deidentifier | None") -> None:
+    def __init__(self, store: Store, deidentifier: Deidentifier | None) -> None:
         self._store = store
         self._deidentifier = deidentifier
 
@@ -42,6 +40,25 @@ class Packing:
                 item.sha256,
             )
             return
+        _require_digest(item)
         with self._store.spool() as copy:
-            written = self._deidentifier.write(item.path, copy.path)
-            yield None if written is None else read_head(copy.path)
+            made = self._deidentifier.write(item.path, copy)
+            if made is None:
+                yield None
+                return
+            yield Outgoing(
+                copy.path,
+                made.sop_class_uid,
+                made.sop_instance_uid,
+                made.transfer_syntax_uid,
+                data_set_offset(copy.path),
+                made.size,
+                made.sha256,
+            )
+
+
+def _require_digest(item: Item) -> None:
+    # A copy has a digest of its own, which says nothing of what it was made from.
+    with item.path.open("rb", buffering=0) as file:
+        if hashlib.file_digest(file, "sha256").digest() != item.sha256:
+            raise DamagedFile(f"the file of instance {item.sop_instance_uid} is damaged; restore it from a backup")

@@ -10,11 +10,12 @@ from dicomsvc.config import WebDestination
 from dicomsvc.dimse.outgoing import Outgoing
 from dicomsvc.errors import Cancelled, DamagedFile, DicomsvcError, OutOfResources, PeerFailure
 from dicomsvc.routing.addresses import resolve
-from dicomsvc.routing.http import HttpAnswer, HttpClient, Url, tls_context
+from dicomsvc.routing.http import HttpAnswer, HttpClient, Url
 from dicomsvc.routing.ledger import Item
 from dicomsvc.routing.packing import Packing
 from dicomsvc.routing.statuses import Answer, Verdict, verdict_of, verdict_of_http
 from dicomsvc.routing.storing import Progress
+from dicomsvc.tls import ClientTls, client_context
 
 _BOUNDARY: Final = "dicomsvc-forward"
 _HEAD: Final = f"--{_BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode()
@@ -41,7 +42,10 @@ def stow_all(
         When the destination's certificates cannot be read.
     """
     url = Url.parse(destination.url.rstrip("/") + "/studies")
-    tls = tls_context(destination.ca, destination.certificate) if url.scheme == "https" else None
+    tls = None
+    if url.scheme == "https":
+        files = destination.certificate, destination.key, destination.ca
+        tls = ClientTls(client_context(*files, "routing.destinations"))
     headers = {
         "Content-Type": f'multipart/related; type="application/dicom"; boundary={_BOUNDARY}',
         "Accept": "application/dicom+json",
