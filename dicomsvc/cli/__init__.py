@@ -20,6 +20,7 @@ from dicomsvc.cli import (
     report_pages,
     report_store,
     report_training,
+    routing,
     serve,
     settings,
     slides,
@@ -89,6 +90,8 @@ app.add_typer(peers, name="peers")
 app.add_typer(worklist.worklist, name="worklist")
 app.add_typer(triton, name="triton")
 app.add_typer(models.models, name="models")
+app.add_typer(routing.forwards, name="forwards")
+app.add_typer(routing.routing, name="routing")
 reports.command("show")(report_pages.show_text)
 reports.command("fields")(report_pages.list_fields)
 reports.command("train-organs")(report_training.train_organs)

@@ -22,6 +22,7 @@ from dicomsvc.pacs.commitment.routes import commitment_routes
 from dicomsvc.pacs.peer_routes import peer_routes
 from dicomsvc.pacs.worklist.routes import worklist_routes
 from dicomsvc.reports.routes import report_routes
+from dicomsvc.routing.routes import routing_routes
 from dicomsvc.store import Store
 from dicomsvc.web.answers import tell_error, tell_http, tell_invalid
 from dicomsvc.web.api import api_router
@@ -61,6 +62,7 @@ def build_app(store: Store, traffic: Traffic | None = None) -> AsgiApp:
     app.include_router(peer_routes(store))
     app.include_router(worklist_routes(store))
     app.include_router(commitment_routes(store))
+    app.include_router(routing_routes(store))
     for router in ihc_routes(store, jobs, form_files):
         app.include_router(router)
 

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from dicomsvc.errors import DicomsvcError
 from dicomsvc.reports.repository.search import counts
+from dicomsvc.routing.forwards import Forwards
 from dicomsvc.service.heartbeat import living_processes
 from dicomsvc.store import Store
 from dicomsvc.store.database import database_errors
@@ -99,7 +100,17 @@ class _Collector:
         free.add_metric([], self._store.free_bytes())
         yield free
         yield from self._of_reports()
+        yield from self._of_forwards()
         yield from self._of_processes()
+
+    def _of_forwards(self) -> Iterator[Metric]:
+        forwards = GaugeMetricFamily("dicomsvc_forwards", "Forwards by how they stand", labels=["state"])
+        try:
+            for state, count in Forwards(self._store.engine).counts().items():
+                forwards.add_metric([state], count)
+        except DicomsvcError:
+            return
+        yield forwards
 
     def _of_reports(self) -> Iterator[Metric]:
         reports = GaugeMetricFamily("dicomsvc_reports", "Pathology reports by how they stand", labels=["what"])
