@@ -62,9 +62,44 @@ def own_web_server(settings: Settings) -> Iterator[str]:
         process.kill()
 
 
+def _serve_dicom(settings: Settings, ready: Connection) -> None:
+    from dicomsvc.dimse import DimseServer
+    from dicomsvc.service.dimse import SERVICES
+    from dicomsvc.store import Store
+
+    with Store(settings) as store:
+        server = DimseServer(settings.dimse, SERVICES, store)
+        server.start()
+        ready.send(server.port)
+        ready.recv()
+        server.stop(1)
+
+
+@contextmanager
+def own_dicom_server(settings: Settings) -> Iterator[int]:
+    """Serve the store of ``settings``, whose database is migrated, by DICOM in a process; yields the port."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve_dicom, args=(settings, theirs))
+    process.start()
+    try:
+        yield ours.recv()
+    finally:
+        ours.send(None)
+        process.join(10)
+        process.kill()
+
+
 @contextmanager
 def running_orthanc() -> Iterator[str]:
     """Run Orthanc with its DICOMweb plugin on loopback; yields its DICOMweb root."""
+    with running_orthanc_ports() as (port, _):
+        yield f"http://127.0.0.1:{port}/dicom-web"
+
+
+@contextmanager
+def running_orthanc_ports() -> Iterator[tuple[int, int]]:
+    """Run Orthanc with its DICOMweb plugin on loopback; yields its HTTP and its DICOM port."""
     with tempfile.TemporaryDirectory(prefix="dicomsvc-orthanc-") as name:
         port, dicom_port = _free_port(), _free_port()
         configuration = Path(name) / "orthanc.json"
@@ -77,6 +112,7 @@ def running_orthanc() -> Iterator[str]:
                     "DicomPort": dicom_port,
                     "RemoteAccessAllowed": False,
                     "AuthenticationEnabled": False,
+                    "DicomAlwaysAllowFind": True,
                     "OverwriteInstances": True,
                     "Plugins": [ORTHANC_DICOMWEB],
                     "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
@@ -85,9 +121,8 @@ def running_orthanc() -> Iterator[str]:
         )
         process = subprocess.Popen([ORTHANC, str(configuration)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            root = f"http://127.0.0.1:{port}/dicom-web"
-            _await(root + "/studies?limit=1")
-            yield root
+            _await(f"http://127.0.0.1:{port}/dicom-web/studies?limit=1")
+            yield port, dicom_port
         finally:
             process.terminate()
             process.wait(30)
