@@ -8,8 +8,8 @@ from dicomsvc.dimse.commitment.model import COMMITTED, FailureReason, Reference
 from dicomsvc.pacs.commitment.records import Commitments, Held
 from dicomsvc.store import Condition, InstanceRecord, Store
 
-LEASE_SECONDS: Final = 30.0
-_RENEW_SECONDS: Final = 8.0
+LEASE_SECONDS: Final = 20.0
+_RENEW_SECONDS: Final = 5.0
 _AT_ONCE: Final = 100
 
 

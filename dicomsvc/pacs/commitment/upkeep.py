@@ -22,8 +22,8 @@ from dicomsvc.store import Store
 
 _log = logging.getLogger(__name__)
 
-_REPORT_LEASE_SECONDS: Final = 300.0
-"""Longer than an attempt takes at worst: connecting, associating, sending, the response, releasing."""
+_RENEW_EVERY_SECONDS: Final = 5.0
+_GRACE_SECONDS: Final = 5.0
 _FORGET_EVERY_SECONDS: Final = 3600.0
 
 
@@ -47,15 +47,19 @@ class CommitmentUpkeep:
             threading.Thread(target=self._run, args=(work,), name=f"commitment {name}", daemon=True)
             for name, work in (("check", self.check), ("report", self.report), ("ask", self.ask))
         ]
+        self._threads.append(threading.Thread(target=self._renew, name="commitment lease", daemon=True))
+        self._reporting: int | None = None
 
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
+        """End the work; what a silent peer still holds up is left to whoever comes next."""
         self._stopped.set()
+        deadline = time.monotonic() + _GRACE_SECONDS
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def check(self) -> None:
         """Check every request that waits for it."""
@@ -83,9 +87,9 @@ class CommitmentUpkeep:
         forget_requests(self._store.engine, seconds)
 
     def _claim_report(self, ae_title: str | None = None) -> Held | None:
-        return self._commitments.claim_due(
-            State.CHECKED, self._holder, lease_seconds=_REPORT_LEASE_SECONDS, ae_title=ae_title
-        )
+        held = self._commitments.claim_due(State.CHECKED, self._holder, lease_seconds=LEASE_SECONDS, ae_title=ae_title)
+        self._reporting = None if held is None else held.key
+        return held
 
     def _report_to(self, held: Held) -> None:
         peer = self._peers.by_ae_title(held.ae_title)
@@ -124,6 +128,16 @@ class CommitmentUpkeep:
     def _go_on(self) -> None:
         if self._stopped.is_set():
             raise _Stopping
+
+    def _renew(self) -> None:
+        # A peer may let us wait for a minute; the lease is shorter, so that a dead process holds nothing up for long.
+        while not self._stopped.wait(_RENEW_EVERY_SECONDS):
+            key = self._reporting
+            try:
+                if key is not None:
+                    self._commitments.renew(key, self._holder, lease_seconds=LEASE_SECONDS)
+            except DicomsvcError as error:
+                _log.warning("storage commitment: %s", error)
 
     def _run(self, work: Callable[[], None]) -> None:
         forgot = 0.0
