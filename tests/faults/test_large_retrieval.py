@@ -76,11 +76,13 @@ def test_a_large_instance_is_got_and_moved_in_flat_memory(
         subprocess.run(
             [require_program("getscu"), "-S", "+xy", "+B", "-od", str(got), *keys, *where], check=True, timeout=600
         )
+    assert growth.most < LIMIT, f"C-GET: {growth.most >> 20} MB"
     [file] = got.iterdir()
     assert data_sets_are_equal(original, file)
     file.unlink()
 
     with Growth(serving) as growth:
         subprocess.run([require_program("movescu"), "-S", "-aem", "STORESCP", *keys, *where], check=True, timeout=600)
+    assert growth.most < LIMIT, f"C-MOVE: {growth.most >> 20} MB"
     [file] = destination.folder.iterdir()
     assert data_sets_are_equal(original, file)
