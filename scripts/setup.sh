@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 purpose=${1:-run}
 
 torch_version=2.13.0
-test_packages=(dcmtk dicom3tools orthanc orthanc-dicomweb nginx-light wrk chromium)
+test_packages=(dcmtk dicom3tools orthanc orthanc-dicomweb nginx-light wrk chromium rsyslog rsyslog-gnutls fiu-utils)
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo -n "$@"; else return 1; fi

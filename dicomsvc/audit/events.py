@@ -21,7 +21,7 @@ from dicomsvc.audit.message import (
     ParticipantObject,
 )
 
-UNKNOWN_PATIENT: Final = "unknown"
+UNKNOWN: Final = "unknown"
 _MOST_INSTANCES: Final = 64
 _LARGEST_QUERY_BYTES: Final = 16384
 
@@ -76,7 +76,7 @@ class Share:
     def objects(self, *, anonymized: bool | None = None) -> tuple[ParticipantObject, ...]:
         """Return study and patient as participant objects."""
         study = ParticipantObject(
-            self.study_instance_uid,
+            self.study_instance_uid or UNKNOWN,
             codes.STUDY_INSTANCE_UID,
             ObjectType.SYSTEM,
             ObjectRole.REPORT,
@@ -86,12 +86,12 @@ class Share:
             instances={uid: some for uid, some in self.instances.items() if len(some) == self.classes.get(uid)},
             anonymized=anonymized,
         )
-        return (study, patient(self.patient_id)) if self.study_instance_uid else (patient(self.patient_id),)
+        return study, patient(self.patient_id)
 
 
 def patient(patient_id: str | None) -> ParticipantObject:
     """Return the patient as a participant object."""
-    return ParticipantObject(patient_id or UNKNOWN_PATIENT, codes.PATIENT_NUMBER, ObjectType.PERSON, ObjectRole.PATIENT)
+    return ParticipantObject(patient_id or UNKNOWN, codes.PATIENT_NUMBER, ObjectType.PERSON, ObjectRole.PATIENT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

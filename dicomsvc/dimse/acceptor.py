@@ -11,6 +11,7 @@ from dicomsvc.config import DimseSettings
 from dicomsvc.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicomsvc.dimse import pdu
 from dicomsvc.dimse.admission import Admitted, Caller, Certificate, NotAdmitted, admit
+from dicomsvc.dimse.audited import record_forbidden, record_rejection
 from dicomsvc.dimse.channel import Message, MessageChannel
 from dicomsvc.dimse.commands import C_STORE_RQ, NOT_AUTHORIZED, UNRECOGNIZED_OPERATION
 from dicomsvc.dimse.contexts import Offer, negotiate, negotiate_roles, offer_as_stored
@@ -115,6 +116,7 @@ class Connection:
             _log.log(level, "TLS handshake with %s failed: %s", self._address, failure_of_handshake(error))
             if level == logging.WARNING:
                 self._let_alert_arrive(secured)
+                record_rejection(self._node.store.engine, "", self._address, failure_of_handshake(error))
             raise ConnectionEnded("no TLS") from error
         self._certificate = Certificate.of(secured)
 
@@ -154,6 +156,7 @@ class Connection:
             self._node.counters.rejected(rejection.reason)
             self._released = True
             stream.write(pdu.encode_rejection(rejection))
+            record_rejection(self._node.store.engine, request.calling_ae_title, self._address, why)
             return
         self._associated = True
         self._node.counters.associated()
@@ -229,3 +232,5 @@ class Connection:
         if message.command.command_field == C_STORE_RQ:
             session.counters.failed(status)
         session.respond(message, status)
+        if status == NOT_AUTHORIZED:
+            record_forbidden(session, message)

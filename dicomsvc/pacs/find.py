@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from dicomsvc.config import Permission
+from dicomsvc.dimse.audited import record_query
 from dicomsvc.dimse.channel import Message
 from dicomsvc.dimse.commands import C_FIND_RQ, CANCELLED, PENDING, SUCCESS, encode_response
 from dicomsvc.dimse.contexts import MESSAGE_SYNTAXES
@@ -35,7 +36,9 @@ _BATCH: Final = 50
 
 
 def _find(session: Session, message: Message) -> None:
-    asked = read_identifier(session.read_data_set(message), message.context.abstract_syntax)
+    identifier = session.read_data_set(message)
+    record_query(session, message, identifier)
+    asked = read_identifier(identifier, message.context.abstract_syntax)
     settings = session.store.settings.dimse
     most = settings.find_limit or None
     keys = find_all(session.store.engine, asked.listing.level, asked.query, most=None if most is None else most + 1)

@@ -6,6 +6,7 @@ from typing import Final
 
 from dicomsvc.config import Permission
 from dicomsvc.dicom.uids import is_storage_class
+from dicomsvc.dimse.audited import retrieval
 from dicomsvc.dimse.channel import AcceptedContext, Message
 from dicomsvc.dimse.commands import C_GET_RQ
 from dicomsvc.dimse.contexts import MESSAGE_SYNTAXES
@@ -25,7 +26,8 @@ _MESSAGE_IDS: Final = 0x10000
 def _get(session: Session, message: Message) -> None:
     identifier = session.read_data_set(message)
     selected = select(session, identifier, message.context.abstract_syntax)
-    carry_out(session, message, selected.keys, _Requester(session).store)
+    with retrieval(session) as transfer:
+        carry_out(session, message, selected.keys, transfer.each(_Requester(session).store))
 
 
 class _Requester:

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from dicomsvc.config import Permission
+from dicomsvc.dimse.audited import moved_to
 from dicomsvc.dimse.channel import Message
 from dicomsvc.dimse.commands import C_MOVE_RQ, MOVE_DESTINATION
 from dicomsvc.dimse.contexts import MESSAGE_SYNTAXES
@@ -45,8 +46,11 @@ def _move(session: Session, message: Message) -> None:
     selected = select(session, identifier, message.context.abstract_syntax)
     originator = Originator(session.calling_ae_title, message.command.message_id)
     copies = Copies(session.store, known.deidentify)
-    with _Destination(peers.call(known), selected.contexts, originator, copies) as destination:
-        carry_out(session, message, selected.keys, destination.store)
+    with (
+        moved_to(session, known) as transfer,
+        _Destination(peers.call(known), selected.contexts, originator, copies) as destination,
+    ):
+        carry_out(session, message, selected.keys, transfer.each(destination.store))
 
 
 def _destination(peers: KnownPeers, ae_title: str) -> KnownPeer:

@@ -4,6 +4,7 @@ import logging
 from typing import Final
 
 from dicomsvc.dicom.uids import is_valid_uid
+from dicomsvc.dimse.audited import record_refusal
 from dicomsvc.dimse.channel import Message
 from dicomsvc.dimse.commands import SUCCESS
 from dicomsvc.dimse.failures import ConnectionEnded, ProtocolViolation
@@ -40,10 +41,12 @@ def _status_of(session: Session, message: Message) -> tuple[int, str]:
     except DicomsvcError as error:
         _log.warning("C-STORE refused with %#06x: %s", error.dimse_status, error.message)
         session.counters.failed(error.dimse_status)
+        record_refusal(session, message, error.dimse_status)
         return error.dimse_status, error.message
     except Exception as error:  # noqa: BLE001 - the border of the DIMSE handler: a peer must get a status whatever happens
         _log.error("C-STORE failed unexpectedly\n%s", places(error))
         session.counters.failed(DicomsvcError.dimse_status)
+        record_refusal(session, message, DicomsvcError.dimse_status)
         return DicomsvcError.dimse_status, "internal error"
     session.counters.stored(with_warnings=bool(stored.warnings))
     if stored.warnings:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError, OperationalError
 
 from dicomsvc.dimse import commands
+from dicomsvc.dimse.audited import record_query
 from dicomsvc.dimse.channel import Message
 from dicomsvc.dimse.contexts import MESSAGE_SYNTAXES
 from dicomsvc.dimse.peers import Permission
@@ -34,7 +35,9 @@ def find(session: Session, message: Message) -> None:
     """Answer a query with the items that match, until all are sent or the scanner cancels."""
     if not session.allows(Permission.WORKLIST):
         raise NotAllowed("this application entity may not read the worklist")
-    wanted = read_keys(session.read_data_set(message))
+    identifier = session.read_data_set(message)
+    record_query(session, message, identifier)
+    wanted = read_keys(identifier)
     status = commands.PENDING if wanted.all_supported else _PENDING_WITH_UNSUPPORTED_KEYS
     for attributes in found(session.store.engine, wanted):
         if session.channel.cancelled(message.command.message_id):
