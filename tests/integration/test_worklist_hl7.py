@@ -10,12 +10,15 @@ import pytest
 from hl7.client import MLLPClient
 from sqlalchemy import text
 
+from dicomsvc.config import Hl7Settings, Settings
+from dicomsvc.errors import ConfigurationError
 from dicomsvc.hl7.handlers import Handlers
 from dicomsvc.hl7.mllp import MllpListener
 from dicomsvc.pacs.worklist.entry import Status
 from dicomsvc.pacs.worklist.messages import OrderMessages
 from dicomsvc.pacs.worklist.repository import Entry, Filter
 from dicomsvc.pacs.worklist.service import Worklist
+from dicomsvc.service.hl7 import Hl7Service
 from dicomsvc.store import Store
 from tests.unit.pacs.worklist_messages import PID, header, message, obr, oml, orc, sac, spm
 
@@ -229,3 +232,23 @@ def test_many_senders_at_once_make_one_entry_an_order(node: Node) -> None:
     for thread in threads:
         thread.join(30)
     assert node.only().content.key == ("S26-100", "PL-1", "", "S26-100-A-1")
+
+
+def test_orders_are_taken_where_the_part_for_reports_is_not_installed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> None:
+        raise ConfigurationError("reports need an extra")
+
+    monkeypatch.setattr("dicomsvc.service.hl7.require_languages", missing)
+    listening = settings.model_copy(update={"hl7": Hl7Settings(bind="127.0.0.1:0")})
+    with Store(listening) as store:
+        service = Hl7Service(store)
+        service.start()
+        host, _, port = service.address.rpartition(":")
+        with MLLPClient(host, int(port)) as client:
+            assert b"MSA|AA" in client.send_message(oml())
+            refused = client.send_message(message(header("ORU^R01"), PID, "OBR|1||F-1", "OBX|1|TX|||Benign."))
+        service.stop()
+        assert b"MSA|AE" in refused and b"not taken here" in refused
+        assert service.counters()["hl7_answers_aa"] == 1
