@@ -30,7 +30,6 @@ from dicomsvc.store.query import find_all, read_pages
 _log = logging.getLogger(__name__)
 
 PENDING_WITH_UNSUPPORTED_KEYS: Final = 0xFF01
-_PAGE: Final = 500
 _BATCH: Final = 50
 """Responses between two looks for a C-CANCEL."""
 
@@ -74,7 +73,7 @@ def _batches(session: Session, message: Message, asked: Asked, keys: "array[int]
         INSTANCE_AVAILABILITY: {"vr": "CS", "Value": ["ONLINE"]},
     }
     syntax = message.context.transfer_syntax
-    for documents in read_pages(session.store.engine, asked.listing, keys, page=_PAGE):
+    for documents in read_pages(session.store.engine, asked.listing, keys):
         for start in range(0, len(documents), _BATCH):
             yield [
                 encode_identifier({**json.loads(document), **fixed}, asked.shape, syntax)

@@ -28,6 +28,9 @@ from dicomsvc.store.query.search import (
 )
 
 _KEYS_A_FETCH: Final = 10_000
+_FIRST_PAGE: Final = 32
+_LARGEST_PAGE: Final = 500
+_PAGE_CHARACTERS: Final = 8 << 20
 # A patient is an ID of one issuer; without an ID, a name (PS3.3 C.2.2, PS3.4 C.6.1.1.2).
 _PATIENT: Final = (
     "coalesce(study.patient_id, ''), coalesce(study.attributes #>> '{00100021,Value,0}', ''),"
@@ -89,8 +92,10 @@ def find_all(engine: Engine, level: Level | None, query: Query, *, most: int | N
     return found
 
 
-def read_pages(engine: Engine, listing: Listing, keys: "array[int]", *, page: int) -> Iterator[Sequence[str]]:
-    """Yield the documents (DICOM JSON texts) of results in the order of their keys, ``page`` at a time.
+def read_pages(engine: Engine, listing: Listing, keys: "array[int]") -> Iterator[Sequence[str]]:
+    """Yield the documents (DICOM JSON texts) of results in the order of their keys, a page at a time.
+
+    Pages have as many documents as their length allows, going by the longest one of the page before.
 
     Raises
     ------
@@ -98,12 +103,16 @@ def read_pages(engine: Engine, listing: Listing, keys: "array[int]", *, page: in
         When the database does not answer.
     """
     statement = _statement(listing)
-    for start in range(0, len(keys), page):
-        values = {"keys": list(keys[start : start + page])}
+    start, size = 0, _FIRST_PAGE
+    while start < len(keys):
+        values = {"keys": list(keys[start : start + size])}
         with database_errors(), search_errors(), engine.connect() as connection:
             prepare(connection)
             documents = [row[0] for row in connection.exec_driver_sql(statement, values)]
         yield documents
+        start += size
+        longest = max(map(len, documents), default=1)
+        size = max(1, min(_LARGEST_PAGE, _PAGE_CHARACTERS // longest))
 
 
 def _statement(listing: Listing) -> str:
