@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from pydicom.sr.codedict import codes
+
 from dicomsvc.deidentify.dates import DUMMY, moved
 from dicomsvc.deidentify.icc import MAX_PROFILE_BYTES, without_text
 from dicomsvc.deidentify.profile import Profile
@@ -33,12 +35,21 @@ _CONTENT_LABEL: Final = "DEIDENTIFIED"
 _CODE_VALUES: Final = frozenset((0x00080100, 0x00080119, 0x00080120))
 _CODING_SCHEME_DESIGNATOR: Final = 0x00080102
 _NUMBERS: Final = frozenset((0x00620004, 0x0040A180))
-# Tracking Identifier, Specimen Identifier, Container Identifier, Algorithm Name and Version, device's name and serial
-# number, study's accession number: identifiers that a report repeats as text.
-_IDENTIFYING_TEXTS: Final = frozenset(
-    ("DCM", value)
-    for value in "112039 121041 111700 111001 111003 121013 121016 121022 121023 121014 121015 126070".split()
+_TEXTS_OF_DEVICES: Final = frozenset(
+    ("DCM", getattr(codes.DCM, name).value)
+    for name in (
+        "AlgorithmName AlgorithmVersion DeviceObserverName DeviceObserverSerialNumber DeviceObserverManufacturer "
+        "DeviceObserverModelName"
+    ).split()
 )
+_IDENTIFYING_TEXTS: Final = _TEXTS_OF_DEVICES | {
+    ("DCM", getattr(codes.DCM, name).value)
+    for name in (
+        "TrackingIdentifier SpecimenIdentifier SpecimenContainerIdentifier AccessionNumber SubjectID "
+        "SubjectTimePointIdentifier"
+    ).split()
+}
+"""Concepts whose text names a thing, a device or a person: a report repeats there what attributes say elsewhere."""
 
 
 @dataclass(slots=True)
@@ -160,6 +171,8 @@ class Values:
         return (clinical_words(text)[:64] if self._profile.clean_descriptors else "") or dummy
 
     def _content_text(self, text: str, vr: str, scope: ItemScope) -> str:
+        if self._profile.retain_device_identity and scope.concept in _TEXTS_OF_DEVICES:
+            return text
         if scope.concept in _IDENTIFYING_TEXTS:
             return self._pseudonyms.identifier(text)
         return (clinical_words(text) if self._profile.clean_descriptors else "") or _REMOVED

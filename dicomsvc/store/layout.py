@@ -7,6 +7,7 @@ that two contents with one SOP Instance UID can never both be in place::
     spool/<writer>/            files on their way in; one folder a process, locked while it lives
     quarantine/                other content that came under a known SOP Instance UID, damaged files
     postgres/                  the embedded database
+    deidentify.secret          what pseudonyms are derived from (`dicomsvc.deidentify`)
     work/                      what running analyses have finished so far (`dicomsvc.ai.analysis`)
     models/, triton/           added models; the own model server (`dicomsvc.ai`)
 """
