@@ -469,6 +469,8 @@ class AuditSettings(Section):
 class WorklistSettings(Section):
     station_ae_titles: tuple[Annotated[str, Field(pattern=AE_TITLE)], ...] = ()
     """Scanners (Scheduled Station AE Title) that entries are for which name none."""
+    complete_on_arrival: bool = False
+    """An entry is completed once an image of its patient, accession number and container identifier has been stored."""
 
 
 class AuthSettings(Section):

@@ -8,23 +8,31 @@ import typer
 
 from dicomsvc.cli.context import DataOption, settings_for, with_migrated_database
 from dicomsvc.cli.output import JsonFlag, emit
-from dicomsvc.config import Settings, split_address
+from dicomsvc.config import Settings, TlsSettings, is_loopback, split_address
 from dicomsvc.errors import DicomsvcError
 from dicomsvc.store.spool import free_bytes
+from dicomsvc.tls import OwnCertificate, is_readable_by_others, own_certificates, server_context
+
+_RENEW_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check. ``advice`` says what to do when it is not ``ok``."""
+    """One check. ``advice`` says what to do when it is not ``ok``, or only a ``warning``."""
 
     check: str
     ok: bool
     found: str
     advice: str = ""
+    warning: bool = False
+
+    @property
+    def mark(self) -> str:
+        return "warn" if self.warning else "ok  " if self.ok else "FAIL"
 
 
 def doctor(data: DataOption = None, as_json: JsonFlag = False) -> None:
-    """Check database, disk, codecs, ports and optional formats, and say what to do about what is wrong."""
+    """Check database, disk, codecs, ports, certificates and optional formats; say what to do about what is wrong."""
     settings = settings_for(data)
     checks: tuple[Callable[[Settings], Finding], ...] = (
         check_database,
@@ -35,11 +43,14 @@ def doctor(data: DataOption = None, as_json: JsonFlag = False) -> None:
         check_model_server,
         check_http_port,
         check_dimse_port,
+        check_dimse_tls_port,
+        check_certificates,
+        check_callers,
     )
     findings = [check(settings) for check in checks]
     lines = [
-        f"{'ok  ' if finding.ok else 'FAIL'} {finding.check}: {finding.found}"
-        + (f"\n     -> {finding.advice}" if not finding.ok else "")
+        f"{finding.mark} {finding.check}: {finding.found}"
+        + (f"\n     -> {finding.advice}" if finding.warning or not finding.ok else "")
         for finding in findings
     ]
     emit([asdict(finding) for finding in findings], "\n".join(lines), as_json=as_json)
@@ -145,6 +156,64 @@ def check_http_port(settings: Settings) -> Finding:
 
 def check_dimse_port(settings: Settings) -> Finding:
     return _port("DICOM port", settings.dimse.bind, "--dimse")
+
+
+def check_dimse_tls_port(settings: Settings) -> Finding:
+    bind = settings.dimse.tls.bind
+    if bind is None:
+        return Finding("DICOM port with TLS", ok=True, found="none (dimse.tls.bind)")
+    return _port("DICOM port with TLS", bind, "--dimse-tls")
+
+
+def check_certificates(settings: Settings) -> Finding:
+    sections = {"http.tls": settings.http.tls, "dimse.tls": settings.dimse.tls, "hl7.tls": settings.hl7.tls}
+    used = {name: section for name, section in sections.items() if section.certificate is not None}
+    if not used:
+        return Finding("certificates", ok=True, found="none are configured")
+    try:
+        own = [certificate for name, section in used.items() for certificate in _checked_certificates(name, section)]
+    except DicomsvcError as error:
+        return Finding("certificates", ok=False, found=error.message, advice="mend that file, or the setting")
+    open_keys = sorted({str(s.key) for s in used.values() if s.key is not None and is_readable_by_others(s.key)})
+    soonest = min(own, key=lambda certificate: certificate.not_after)
+    end = f"{soonest.path} ({soonest.subject}) ends on {soonest.not_after:%Y-%m-%d}"
+    if soonest.days_left < 0:
+        return Finding("certificates", ok=False, found=f"{end}: it has expired", advice="put a new one in its place")
+    if soonest.days_left < _RENEW_DAYS:
+        advice = "put a new one in its place; the service takes it by itself"
+        return Finding("certificates", ok=True, warning=True, found=f"{end}: soon", advice=advice)
+    if open_keys:
+        found = f"every user of this machine can read {', '.join(open_keys)}"
+        return Finding("certificates", ok=True, warning=True, found=found, advice=f"`chmod 640 {' '.join(open_keys)}`")
+    return Finding("certificates", ok=True, found=f"{', '.join(used)}; the first to end: {end}")
+
+
+def _checked_certificates(section: str, settings: TlsSettings) -> list[OwnCertificate]:
+    server_context(settings, section)
+    assert settings.certificate is not None
+    return own_certificates(settings.certificate, f"{section}.certificate")
+
+
+def check_callers(settings: Settings) -> Finding:
+    dimse = settings.dimse
+    in_the_open = [bind for bind in (dimse.bind, dimse.tls.bind) if bind is not None and not is_loopback(bind)]
+    if not in_the_open:
+        return Finding("DICOM callers", ok=True, found="only this machine reaches the DICOM service")
+    problems: list[tuple[str, str]] = []
+    if not is_loopback(dimse.bind):
+        advice = "keep dimse.bind on 127.0.0.1 and let others in at dimse.tls.bind, or trust the network"
+        problems.append((f"{dimse.bind} is reached by others without TLS", advice))
+    if dimse.accept_unknown:
+        problems.append(("any AE may associate (dimse.accept_unknown)", "name the callers as peers"))
+    weak = [name for name, peer in settings.peers.items() if not peer.addresses and not peer.certificates]
+    weak += list(dimse.calling_ae_titles)
+    if weak:
+        found = f"known by nothing but the AE title, which anybody can take: {', '.join(sorted(weak))}"
+        problems.append((found, "give these peers addresses or certificates"))
+    if not problems:
+        return Finding("DICOM callers", ok=True, found="peers are known by their address or certificate")
+    found, advice = ("; ".join(parts) for parts in zip(*problems, strict=True))
+    return Finding("DICOM callers", ok=True, warning=True, found=found, advice=advice)
 
 
 def _port(check: str, bind: str, option: str) -> Finding:

@@ -32,6 +32,9 @@ HttpOption = Annotated[
 DimseOption = Annotated[
     str | None, typer.Option("--dimse", help="Address of the DICOM service.", show_default="127.0.0.1:11112")
 ]
+DimseTlsOption = Annotated[
+    str | None, typer.Option("--dimse-tls", help="Address of the DICOM service over TLS.", show_default="none")
+]
 MllpOption = Annotated[
     str | None, typer.Option("--mllp", help="Address for HL7 v2 reports (MLLP).", show_default="none")
 ]
@@ -42,13 +45,15 @@ def serve(
     data: DataOption = None,
     http: HttpOption = None,
     dimse: DimseOption = None,
+    dimse_tls: DimseTlsOption = None,
     ae: AetOption = None,
     mllp: MllpOption = None,
     role: Annotated[Role, typer.Option(help="Run only this role, in this process.")] = Role.ALL,
     as_json: JsonFlag = False,
 ) -> None:
     """Run the service: web (DICOMweb, API), DICOM (C-STORE), worker, model server; prints `ready` when all answer."""
-    settings = settings_for(data, http={"bind": http}, dimse={"bind": dimse, "ae_title": ae}, hl7={"bind": mllp})
+    dicom = {"bind": dimse, "ae_title": ae, "tls": None if dimse_tls is None else {"bind": dimse_tls}}
+    settings = settings_for(data, http={"bind": http}, dimse=dicom, hl7={"bind": mllp})
     with with_migrated_database(settings, keep_alive=True) as ready:
         with Store(ready) as store:
             store.sweep()
@@ -71,12 +76,17 @@ def worker(data: DataOption = None, as_json: JsonFlag = False) -> None:
 
 def _announce(addresses: dict[str, str], settings: Settings, as_json: bool) -> None:
     if as_json:
-        lines = [json.dumps({"ready": True, **addresses})]
+        secured = {} if settings.dimse.tls.bind is None else {"dimse_tls": settings.dimse.tls.bind}
+        lines = [json.dumps({"ready": True, **addresses, **secured})]
     else:
         lines = [f"data    {settings.data.absolute()}"]
         if "web" in addresses:
             lines += [f"web     {addresses['web']}", f"        DICOMweb root {addresses['web']}/dicomweb"]
-        lines += [f"{name:7s} {addresses[name]}" for name in ("dimse", "hl7", "worker", "triton") if name in addresses]
+        if "dimse" in addresses:
+            lines.append(f"dimse   {addresses['dimse']}")
+            if settings.dimse.tls.bind is not None:
+                lines.append(f"        with TLS {settings.dimse.tls.bind}")
+        lines += [f"{name:7s} {addresses[name]}" for name in ("hl7", "worker", "triton") if name in addresses]
         lines.append("ready")
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()

@@ -99,6 +99,8 @@ class DimseServer:
             _log.info("DICOM service %s listens with TLS on port %d", self._settings.ae_title, self.tls_port)
         if not is_loopback(plain):
             _log.warning("dimse.bind is %s: others reach it, and what is sent there can be read on the way", plain)
+        if self._settings.accept_unknown and not all(map(is_loopback, filter(None, (plain, secured)))):
+            _log.warning("dimse.accept_unknown is set: anybody who reaches this service may associate")
 
     def stop(self, grace_seconds: float = 10.0) -> None:
         """Take no more connections, let each association finish its message, then end it.

@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 _START: Final = b"\x0b"
 _END: Final = b"\x1c"
 _CHUNK: Final = 1 << 16
+_HANDSHAKE_SECONDS: Final = 20.0
 _AT_ONCE: Final = 4
 _SECONDS_TO_WRITE: Final = 30.0
 
@@ -102,7 +103,14 @@ class MllpListener:
         """
         host, port = self._address
         try:
-            self._server = await asyncio.start_server(self._connected, host, port, limit=_CHUNK, ssl=self._tls)
+            self._server = await asyncio.start_server(
+                self._connected,
+                host,
+                port,
+                limit=_CHUNK,
+                ssl=self._tls,
+                ssl_handshake_timeout=None if self._tls is None else _HANDSHAKE_SECONDS,
+            )
         except OSError as error:
             raise OutOfResources(f"MLLP cannot listen on port {port}: {error.strerror}") from error
 

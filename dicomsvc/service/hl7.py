@@ -15,6 +15,7 @@ from dicomsvc.hl7.mllp import Limits, MllpListener
 from dicomsvc.pacs.worklist.messages import OrderMessages
 from dicomsvc.reports.intake.structuring import require_languages
 from dicomsvc.store import Store
+from dicomsvc.tls import server_context
 
 _log = logging.getLogger(__name__)
 _STOP_SECONDS: Final = 20.0
@@ -42,7 +43,11 @@ class Hl7Service:
             rows[_REPORT] = Handler(self._reports.messages.handle)
         self._host, port = split_address(settings.bind)
         self._listener = MllpListener(
-            (self._host, port), Handlers(rows), _limits(settings), default_charset=settings.default_charset
+            (self._host, port),
+            Handlers(rows),
+            _limits(settings),
+            default_charset=settings.default_charset,
+            tls=server_context(settings.tls, "hl7.tls"),
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="mllp", daemon=True)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -229,16 +230,16 @@ def test_how_a_peer_is_called(settings: Settings, store: Store) -> None:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    folder = tmp_path_factory.mktemp("service")
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)
-    toml = folder / "dicomsvc.toml"
-    toml.write_text('[peers.self]\nae_title = "DICOMSVC"\nhost = "127.0.0.1"\nport = 1\nmay = ["store"]\n')
-    running = start_service(folder / "data", environment={"DICOMSVC_CONFIG": str(toml)})
-    yield running
-    running.process.terminate()
-    assert running.process.wait(40) == 0, running.log.read_text()
+def service() -> Iterator[RunningService]:
+    with tempfile.TemporaryDirectory(prefix="dicomsvc-peers-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        toml = folder / "dicomsvc.toml"
+        toml.write_text('[peers.self]\nae_title = "DICOMSVC"\nhost = "127.0.0.1"\nport = 1\nmay = ["store"]\n')
+        running = start_service(folder / "data", environment={"DICOMSVC_CONFIG": str(toml)})
+        yield running
+        running.process.terminate()
+        assert running.process.wait(40) == 0, running.log.read_text()
 
 
 def command(service: RunningService, *arguments: str) -> "subprocess.CompletedProcess[str]":
