@@ -1,5 +1,6 @@
-"""``dicomsvc forwards`` and ``dicomsvc routing``: what rules do and would do; forwards looked at, sent again, dropped."""
+"""``dicomsvc forwards`` and ``dicomsvc routing``: forwards looked at, sent again, dropped; what rules do."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -42,9 +43,7 @@ def show(number: NumberArgument, data: DataOption = None, as_json: JsonFlag = Fa
     for each in instances:
         status = "" if each.status is None else f" {each.status:#06x}"
         lines.append(f"  {each.sop_instance_uid}  {each.state}{status}  {each.note}".rstrip())
-    document = record.as_dict() | {
-        "list": [{name: getattr(each, name) for name in each.__slots__} for each in instances]
-    }
+    document = record.as_dict() | {"list": [asdict(each) for each in instances]}
     emit(document, "\n".join(lines), as_json=as_json)
 
 

@@ -23,9 +23,7 @@ def routing_routes(store: Store) -> APIRouter:
     def rules() -> list[RuleEntry]:
         return [RuleEntry(**each.as_dict()) for each in list_rules(store)]
 
-    @router.post(
-        "/routing/try", summary="Which rules are for a stored study or series, and what they would do; does nothing"
-    )
+    @router.post("/routing/try", summary="What the rules would do with a stored study or series; does nothing")
     def attempt(asked: TryRequest) -> list[TryEntry]:
         found = try_rules(store, asked.study_instance_uid, asked.series_instance_uid)
         return [TryEntry(**each.as_dict()) for each in found]
