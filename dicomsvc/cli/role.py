@@ -79,6 +79,7 @@ def run_worker(store: Store, on_ready: Callable[[str], None]) -> None:
     from dicomsvc.audit.upkeep import AuditUpkeep
     from dicomsvc.ingest.upkeep import Upkeep
     from dicomsvc.jobs import Worker
+    from dicomsvc.pacs.worklist.arrivals import ArrivalUpkeep
     from dicomsvc.reports.intake.upkeep import ReportUpkeep
     from dicomsvc.service.handlers import HANDLERS
     from dicomsvc.service.routing import Routing
@@ -88,14 +89,16 @@ def run_worker(store: Store, on_ready: Callable[[str], None]) -> None:
     beat = Heartbeat(
         store.engine, "worker", worker.name, lambda: {**routing.counters(worker.counters()), **trail.counters()}
     )
-    upkeep, report_upkeep = Upkeep(store), ReportUpkeep(store)
+    upkeep, report_upkeep, arrivals = Upkeep(store), ReportUpkeep(store), ArrivalUpkeep(store)
     beat.start()
     upkeep.start()
     report_upkeep.start()
+    arrivals.start()
     trail.start()
     routing.start()
     worker.run(on_ready=lambda: on_ready(worker.name))
     routing.stop()
+    arrivals.stop()
     report_upkeep.stop()
     upkeep.stop()
     trail.stop()

@@ -12,12 +12,15 @@ from pynetdicom import AE
 
 from dicomsvc.config import PeerSettings, Permission, Settings
 from dicomsvc.dimse import DimseServer
+from dicomsvc.pacs.worklist.arrivals import ArrivalUpkeep
 from dicomsvc.pacs.worklist.entry import EntryContent, Status
 from dicomsvc.pacs.worklist.find import MODALITY_WORKLIST_FIND
 from dicomsvc.pacs.worklist.service import Worklist
 from dicomsvc.service.dimse import SERVICES
 from dicomsvc.store import Store
 from tests.conftest import require_program
+from tests.instances import wsi_dataset
+from tests.integration.archive import keep
 
 HEMATOXYLIN = {"value": "12710003", "scheme": "SCT", "meaning": "hematoxylin stain"}
 PROSTATE = {"value": "41216001", "scheme": "SCT", "meaning": "Prostate"}
@@ -269,3 +272,32 @@ def test_start_that_nobody_said_is_when_the_entry_was_made(worklist: Worklist) -
     before = datetime.now().replace(microsecond=0)
     entry, _ = worklist.create(content(step={}), "tests")
     assert before <= entry.start <= datetime.now()
+
+
+@pytest.mark.parametrize(
+    ("changes", "completed"),
+    [
+        ({}, True),
+        ({"ContainerIdentifier": "S26-100-A-2"}, False),
+        ({"AccessionNumber": "S26-101"}, False),
+        ({"PatientID": "P-2"}, False),
+        ({"Modality": "SEG"}, False),
+    ],
+)
+def test_slide_that_has_been_stored_leaves_the_worklist(
+    store: Store, worklist: Worklist, changes: dict[str, str], completed: bool
+) -> None:
+    image = wsi_dataset(patient_id="P-1")
+    image.AccessionNumber, image.ContainerIdentifier = "S26-100", "S26-100-A-1"
+    keep(store, image)
+    entry, _ = worklist.create(content(), "tests")
+    upkeep = ArrivalUpkeep(store)
+    assert upkeep.complete() == 0, "an image from before the order is another scan"
+    again = wsi_dataset(patient_id="P-1")
+    again.AccessionNumber, again.ContainerIdentifier = "S26-100", "S26-100-A-1"
+    for keyword, value in changes.items():
+        setattr(again, keyword, value)
+    keep(store, again)
+    assert upkeep.complete() == int(completed)
+    assert worklist.get(entry.uid).status is (Status.COMPLETED if completed else Status.SCHEDULED)
+    assert upkeep.complete() == 0

@@ -19,7 +19,7 @@ _TIMEZONE_OFFSET: Final = "00080201"
 _NOT_MATCHED: Final = frozenset("OB OD OF OL OV OW SQ UN".split())
 _WILDCARD: Final = frozenset("*?")
 # Columns with an index, for keys without wildcards.
-_COLUMNS: Final = {
+INDEXED: Final = {
     ("00080050",): "accession_number",
     ("00100020",): "patient_id",
     ("00402016",): "placer_order_number",
@@ -100,11 +100,11 @@ def conditions(wanted: Wanted, parameters: Parameters) -> list[str]:
     below: dict[str, list[tuple[Path, str, Match]]] = {}
     for path, (vr, match) in rest.items():
         if (
-            path in _COLUMNS
+            path in INDEXED
             and isinstance(match, Texts)
             and not any("*" in text or "?" in text for text in match.values)
         ):
-            found.append(f"{_COLUMNS[path]} = ANY(CAST({parameters.add(list(match.values))} AS text[]))")
+            found.append(f"{INDEXED[path]} = ANY(CAST({parameters.add(list(match.values))} AS text[]))")
         elif len(path) == 1:
             found.append(element_condition("attributes", Attribute(path, vr, path[0]), match, parameters))
         else:
