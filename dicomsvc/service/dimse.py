@@ -1,9 +1,14 @@
-"""What the DICOM service of this node serves, put together from the rooms' rows."""
+"""What the DICOM service of this node serves, and asks of others, put together from the rooms' rows."""
 
 from typing import Final
 
+from dicomsvc.dicom.uids import is_storage_class
+from dicomsvc.dimse import availability, commands
 from dicomsvc.dimse.commitment import EVENTS
-from dicomsvc.dimse.services import VERIFICATION, Services
+from dicomsvc.dimse.commitment.model import SOP_CLASS as STORAGE_COMMITMENT
+from dicomsvc.dimse.contexts import MESSAGE_SYNTAXES, STORED_SYNTAXES
+from dicomsvc.dimse.services import VERIFICATION, Asked, Services
+from dicomsvc.dimse.verification import VERIFICATION_SOP_CLASS
 from dicomsvc.ingest.dimse import STORAGE
 from dicomsvc.pacs import commitment
 from dicomsvc.pacs.find import FIND
@@ -14,3 +19,10 @@ from dicomsvc.pacs.worklist.find import WORKLIST
 SERVICES: Final = Services(
     (VERIFICATION, FIND, GET, MOVE, WORKLIST, commitment.REQUESTS, commitment.RESPONSES, EVENTS, STORAGE)
 )
+ASKED: Final = (
+    Asked(commands.C_ECHO_RQ, VERIFICATION_SOP_CLASS.__eq__, MESSAGE_SYNTAXES),
+    Asked(commands.C_STORE_RQ, is_storage_class, STORED_SYNTAXES),
+    Asked(commands.N_ACTION_RQ, STORAGE_COMMITMENT.__eq__, MESSAGE_SYNTAXES),
+    Asked(commands.N_CREATE_RQ, availability.SOP_CLASS.__eq__, MESSAGE_SYNTAXES),
+)
+"""For echo; for send, forwarding, C-MOVE and C-GET; for storage commitment; for Instance Availability Notification."""

@@ -16,8 +16,8 @@ _TAG = re.compile(r"[0-9A-Fa-f]{8}\Z")
 _MAX_DEPTH: Final = 8
 _MAX_NAME: Final = 64
 # Made from the index, not taken from the instances (PS3.4 C.3.4).
-_STUDY_COMPUTED: Final = frozenset({"00080061", "00080062", "00201206", "00201208"})
-_SERIES_COMPUTED: Final = frozenset({"00201209"})
+STUDY_COMPUTED: Final = frozenset({"00080061", "00080062", "00201206", "00201208"})
+SERIES_COMPUTED: Final = frozenset({"00201209"})
 
 
 class Level(IntEnum):
@@ -48,9 +48,9 @@ class Attribute:
 
 def level_of(tag: str) -> Level:
     """Return the level whose rows hold the attribute."""
-    if tag in STUDY_TAGS or tag in _STUDY_COMPUTED:
+    if tag in STUDY_TAGS or tag in STUDY_COMPUTED:
         return Level.STUDY
-    if tag in SERIES_TAGS or tag in _SERIES_COMPUTED:
+    if tag in SERIES_TAGS or tag in SERIES_COMPUTED:
         return Level.SERIES
     return Level.INSTANCE
 
