@@ -36,7 +36,7 @@ DimseTlsOption = Annotated[
     str | None, typer.Option("--dimse-tls", help="Address of the DICOM service over TLS.", show_default="none")
 ]
 MllpOption = Annotated[
-    str | None, typer.Option("--mllp", help="Address for HL7 v2 reports (MLLP).", show_default="none")
+    str | None, typer.Option("--mllp", help="Address for HL7 v2 reports and orders (MLLP).", show_default="none")
 ]
 AetOption = Annotated[str | None, typer.Option("--ae", help="AE title of this node.", show_default="DICOMSVC")]
 
