@@ -65,6 +65,8 @@ class _Connection(HTTPConnection):
         self._addresses = addresses
         self._patience = patience
         self._tls = tls
+        # `HTTPConnection` forgets its socket before an answer has been read to its end.
+        self.socket: socket.socket | None = None
 
     def connect(self) -> None:
         last: OSError = OSError("there is no address")
@@ -80,6 +82,7 @@ class _Connection(HTTPConnection):
             if self._tls is not None:
                 self.sock = self._tls.secure(connection, self._url.host)
             self.sock.settimeout(self._patience.step)
+            self.socket = self.sock
             return
         raise last
 
@@ -97,6 +100,7 @@ class HttpClient:
     ) -> None:
         self._url = url
         self._patience = patience or Patience()
+        self._overdue = False
         if url.scheme == "https" and tls is None:
             tls = ClientTls(client_context(None, None, None, "routing"))
         self._connection = _Connection(url, addresses, self._patience, tls if url.scheme == "https" else None)
@@ -111,12 +115,16 @@ class HttpClient:
         PeerFailure
             When the server cannot be reached, or does not answer in HTTP in time.
         """
+        self._overdue = False
         timer = None if self._patience.whole is None else threading.Timer(self._patience.whole, self._cut)
         if timer is not None:
             timer.daemon = True
             timer.start()
         try:
-            return self._post(target, headers, body, length, most)
+            answer = self._post(target, headers, body, length, most)
+            if self._overdue:
+                raise TimeoutError("it took too long")
+            return answer
         except ssl.SSLError as error:
             self.close()
             raise PeerFailure(f"{self._url.authority}: TLS failed: {failure_of_handshake(error)}") from error
@@ -159,7 +167,8 @@ class HttpClient:
             self.close()
 
     def _cut(self) -> None:
-        connection = self._connection.sock
+        self._overdue = True
+        connection = self._connection.socket
         if connection is not None:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
