@@ -2,7 +2,8 @@
 
 Starts a service of its own with an empty store in ``demo/``, brings one slide in as a vendor file and a second one with
 C-STORE, asks for both over DICOMweb with the clients that others use, has models on Triton find tissue and nuclei on
-one, clicks nuclei, reads the pathology reports of both, in English and Chinese, and writes pictures.
+one, clicks nuclei, reads the pathology reports of both, in English and Chinese, lets another archive query and fetch,
+exports a de-identified copy, and writes pictures.
 """
 
 import json
@@ -18,6 +19,14 @@ import httpx
 import numpy as np
 from dicomweb_client import DICOMwebClient
 from PIL import Image
+from pydicom import Dataset, dcmread
+from pydicom.uid import JPEGBaseline8Bit
+from pynetdicom import AE, build_role, evt
+from pynetdicom.sop_class import (
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
+    VLWholeSlideMicroscopyImageStorage,
+)
 from rich.console import Console
 from rich.markup import escape
 from wsidicom import WsiDicom, WsiDicomWebClient
@@ -145,6 +154,57 @@ def show_reports(url: str, client: DICOMwebClient) -> None:
     console.print(f"\n  stored in the study as DICOM SR: {stored['sop_instance_uid']}")
 
 
+def show_archive(dimse: str) -> None:
+    """Query the node (C-FIND) and fetch a slide from it (C-GET), as another archive does, by pynetdicom."""
+    host, _, port = dimse.rpartition(":")
+    fetched: list[Dataset] = []
+
+    def keep(event: evt.Event) -> int:
+        fetched.append(event.dataset)
+        return 0
+
+    archive = AE("ARCHIVE")
+    archive.add_requested_context(StudyRootQueryRetrieveInformationModelFind)
+    archive.add_requested_context(StudyRootQueryRetrieveInformationModelGet)
+    archive.add_requested_context(VLWholeSlideMicroscopyImageStorage, JPEGBaseline8Bit)
+    association = archive.associate(
+        host,
+        int(port),
+        ext_neg=[build_role(VLWholeSlideMicroscopyImageStorage, scp_role=True)],
+        evt_handlers=[(evt.EVT_C_STORE, keep)],
+    )
+    query = Dataset()
+    query.QueryRetrieveLevel, query.AccessionNumber, query.StudyInstanceUID = "STUDY", "A-2026-2", ""
+    answers = association.send_c_find(query, StudyRootQueryRetrieveInformationModelFind)
+    [study] = [found for _, found in answers if found is not None]
+    console.print(f"  C-FIND by accession number: {study.StudyInstanceUID}")
+    query = Dataset()
+    query.QueryRetrieveLevel, query.StudyInstanceUID = "STUDY", study.StudyInstanceUID
+    *_, (final, _) = association.send_c_get(query, StudyRootQueryRetrieveInformationModelGet)
+    association.release()
+    slides = [found for found in fetched if found.SOPClassUID == VLWholeSlideMicroscopyImageStorage]
+    if not slides:
+        sys.exit("nothing was fetched")
+    frames = sum(int(found.get("NumberOfFrames", 1)) for found in slides)
+    console.print(
+        f"  C-GET: {len(slides)} instances of the slide with {frames} frames; "
+        f"{final.get('NumberOfFailedSuboperations', 0)} of other classes were not asked for"
+    )
+
+
+def show_export(study_uid: str) -> None:
+    """Export a study without what tells whose it is, and look whether it still says so."""
+    folder = FOLDER / "deidentified"
+    run("export", study_uid, "--out", str(folder), "--deidentify", "basic", "--data", str(FOLDER / "data"))
+    files = sorted(folder.rglob("*.dcm"))
+    if not files or any(b"DEMO-1" in path.read_bytes() or b"Slide^First" in path.read_bytes() for path in files):
+        sys.exit("the export is empty, or names the patient")
+    for path in files:
+        head = dcmread(path, stop_before_pixels=True)
+        console.print(f"  {head.Modality:4}{head.PatientID[:16]:18}{head.SOPInstanceUID}")
+    console.print(f"  {len(files)} files; none holds the patient's name or number")
+
+
 def main() -> None:
     started = time.monotonic()
     # pydicom remarks on each bulk data element that metadata only points to, as it should.
@@ -188,8 +248,16 @@ def main() -> None:
         step("Their pathology reports come in as free text and become fields")
         show_reports(url, client)
 
-        step("Every stored file still has the bytes it came with")
+        step("Another archive queries and fetches")
+        show_archive(dimse)
+
+        step("A de-identified copy for research")
+        show_export(first["0020000D"]["Value"][0])
+
+        step("Every stored file still has the bytes it came with, and the audit trail is whole")
         console.print(f"  {run('verify', '--data', str(FOLDER / 'data'))['checked']} files verified")
+        trail = run("audit", "verify", "--data", str(FOLDER / "data"))
+        console.print(f"  {trail['checked']} audit messages, each chained to the one before")
     finally:
         service.terminate()
         service.wait(60)
