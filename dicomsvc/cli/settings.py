@@ -47,6 +47,9 @@ def _flatten(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any, s
         value = getattr(section, name)
         if isinstance(value, BaseModel):
             yield from _flatten(value, f"{prefix}{name}.")
+        elif isinstance(value, dict) and value and all(isinstance(row, BaseModel) for row in value.values()):
+            for key, row in value.items():
+                yield from _flatten(row, f"{prefix}{name}.{key}.")
         else:
             yield f"{prefix}{name}", value, (field.description or "").replace("\n", " ")
 
@@ -58,6 +61,8 @@ def _shown(value: Any) -> str:
         return ", ".join(f"{key}=(secret)" for key in value) or "(none)"
     if value is None:
         return "(unset)"
+    if isinstance(value, frozenset):
+        value = tuple(sorted(value))
     return ", ".join(map(str, value)) or "(none)" if isinstance(value, tuple) else str(value)
 
 
