@@ -8,7 +8,7 @@ import typer
 from dicomsvc.cli.context import DataOption, open_store, settings_for
 from dicomsvc.cli.output import JsonFlag, emit, progress_bar
 from dicomsvc.deidentify import BASIC, deidentifier
-from dicomsvc.deidentify.folders import Export, export_files
+from dicomsvc.deidentify.folders import Export, ExportSource, export_files
 from dicomsvc.dicom.uids import is_valid_uid
 from dicomsvc.errors import BadRequest
 from dicomsvc.store import InstanceRecord, Store
@@ -29,7 +29,9 @@ def export(
     with open_store(data) as store, progress_bar("exporting") as report:
         cleaner = None if profile is None else deidentifier(store.settings, profile)
         records = {record.key: record for uid in uids for record in _records(store, uid)}
-        sources = [(record.sop_instance_uid, record.readable_path()) for record in records.values()]
+        sources = [
+            ExportSource(record.sop_instance_uid, record.readable_path(), record.sha256) for record in records.values()
+        ]
         done = export_files(sources, out, cleaner, report)
     _say(done, out, as_json=as_json)
 
@@ -43,7 +45,7 @@ def deidentify(
 ) -> None:
     """De-identify DICOM files into a folder; what must not go out (label images, documents) is left out."""
     cleaner = deidentifier(settings_for(data), profile)
-    sources = [(str(path), path) for path in _files(files)]
+    sources = [ExportSource(str(path), path) for path in _files(files)]
     with progress_bar("de-identifying") as report:
         done = export_files(sources, out, cleaner, report)
     _say(done, out, as_json=as_json)

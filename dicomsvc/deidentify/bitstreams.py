@@ -69,18 +69,21 @@ def _jpeg(data: Buffer, start: int, end: int, marker: "re.Pattern[bytes]") -> It
         if code in (_SOI, _TEM):
             continue
         if code == _EOI:
-            break
-        size = int.from_bytes(data[position : position + 2], "big")
-        if size < 2 or position + size > end:
+            if end - position > 1 or any(data[position:end]):
+                yield Patch(position, end)
+            return
+        size = int.from_bytes(data[position : min(end, position + 2)], "big")
+        if size < 2:
             continue
-        yield from _segment(data, code, position + 2, position + size)
-        position += size
-    if any(data[position : min(end, position + 2)]) or end - position > 1:
-        yield Patch(position, end)
+        stop = min(end, position + size)
+        yield from _segment(data, code, position + 2, stop)
+        position = stop
 
 
 def _segment(data: Buffer, code: int, start: int, end: int) -> Iterator[Patch]:
     """Overwrite comments and application segments, but for what decoders go by."""
+    if start >= end:
+        return
     if code == _COM:
         yield Patch(start, end, b" ")
     elif _APP0 <= code <= _APP15:
@@ -94,7 +97,7 @@ def _segment(data: Buffer, code: int, start: int, end: int) -> Iterator[Patch]:
                 yield Patch(start + _ADOBE_BYTES, end)
         elif code == _APP8 and _is_colour_of_jpeg_ls(data, start, end):
             return
-        elif start < end:
+        else:
             yield Patch(start, end)
 
 
@@ -125,10 +128,8 @@ def _codestream(data: Buffer, start: int, end: int) -> Iterator[Patch]:
             continue
         part = int.from_bytes(data[position + 6 : position + 10], "big")
         stop = position + part if part else end
-        if part and (part < 14 or stop > end):
-            return
-        yield from _tile_part_header(data, position + 2 + size, stop)
-        if not part:
+        yield from _tile_part_header(data, position + 2 + size, min(stop, end))
+        if not position < stop < end:
             return
         position = stop
 

@@ -100,9 +100,9 @@ class Deidentifier:
             self._write(source, instance, verdict, counted)
         return Deidentified(
             instance.sop_class_uid,
-            self._values(instance).uid(instance.sop_instance_uid),
-            self._values(instance).uid(instance.study_instance_uid),
-            self._values(instance).uid(instance.series_instance_uid),
+            self.uid(instance.sop_instance_uid),
+            self.uid(instance.study_instance_uid),
+            self.uid(instance.series_instance_uid),
             instance.transfer_syntax_uid,
             0 if instance.frames is None else instance.frames.number_of_frames,
             counted.size,
@@ -123,7 +123,7 @@ class Deidentifier:
         layout = Layout(encoding_of(syntax))
         values = self._values(instance)
         with source.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-            write(_file_meta(instance, values))
+            write(_file_meta(instance, self.uid(instance.sop_instance_uid)))
             frames_out = None if instance.frames is None else FramesOut(data, instance.frames, write, layout)
             rewriter = Rewriter(
                 data,
@@ -256,14 +256,14 @@ def _true_tables(data: mmap, instance: Instance, frames_out: FramesOut | None, v
     return frames_out.true_tables(offsets, lengths)
 
 
-def _file_meta(instance: Instance, values: Values) -> bytes:
+def _file_meta(instance: Instance, sop_instance_uid: str) -> bytes:
     """Return preamble, prefix and File Meta Information (PS3.10 7.1) that say nothing of who sent the object."""
     layout = Layout(EXPLICIT_LITTLE)
     elements = b"".join(
         (
             layout.element(0x00020001, "OB", b"\0\1"),
             layout.element(0x00020002, "UI", instance.sop_class_uid.encode("ascii")),
-            layout.element(0x00020003, "UI", values.uid(instance.sop_instance_uid).encode("ascii")),
+            layout.element(0x00020003, "UI", sop_instance_uid.encode("ascii")),
             layout.element(0x00020010, "UI", instance.transfer_syntax_uid.encode("ascii")),
             layout.element(0x00020012, "UI", IMPLEMENTATION_CLASS_UID.encode("ascii")),
             layout.element(0x00020013, "SH", IMPLEMENTATION_VERSION_NAME.encode("ascii")),

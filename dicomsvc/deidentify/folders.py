@@ -7,7 +7,7 @@ neither names the UIDs that they had before.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
@@ -15,11 +15,20 @@ from typing import Final
 from dicomsvc.deidentify.admission import Verdict
 from dicomsvc.deidentify.deidentifier import Deidentified, Deidentifier
 from dicomsvc.dicom.part10 import parse_instance
-from dicomsvc.errors import BadRequest, DicomsvcError, OutOfResources
+from dicomsvc.errors import BadRequest, DamagedFile, DicomsvcError, OutOfResources
 
 MANIFEST: Final = "manifest.json"
 _CHUNK: Final = 1 << 20
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSource:
+    """A Part 10 file, how messages name it, and the SHA-256 that it must have where that is known."""
+
+    name: str
+    path: Path
+    sha256: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +55,12 @@ class Export:
 
 
 def export_files(
-    sources: Iterable[tuple[str, Path]],
+    sources: Sequence[ExportSource],
     folder: Path,
     deidentifier: Deidentifier | None,
     progress: Progress = lambda done, total: None,
 ) -> Export:
-    """Write each source, a name for messages and a Part 10 file, into an empty or new folder.
+    """Write each source into an empty or new folder.
 
     An object that cannot be read is named among the failed ones; the others go on.
 
@@ -62,12 +71,13 @@ def export_files(
     OutOfResources
         When it cannot be written.
     """
-    sources = list(sources)
     _make(folder)
     export = Export()
-    for number, (name, path) in enumerate(sources):
+    for number, source in enumerate(sources):
         progress(number, len(sources))
+        name, path = source.name, source.path
         try:
+            _check(source)
             written = _copied(path, folder) if deidentifier is None else _deidentified(path, folder, deidentifier)
         except OutOfResources:
             raise
@@ -81,6 +91,14 @@ def export_files(
     progress(len(sources), len(sources))
     _write_manifest(folder, export, deidentifier)
     return export
+
+
+def _check(source: ExportSource) -> None:
+    if source.sha256 is None:
+        return
+    with source.path.open("rb", buffering=0) as file:
+        if hashlib.file_digest(file, "sha256").digest() != source.sha256:
+            raise DamagedFile("the file is damaged; restore it from a backup")
 
 
 def _make(folder: Path) -> None:

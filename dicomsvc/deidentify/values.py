@@ -89,7 +89,9 @@ class Values:
             Action.TIMEZONE: lambda text, vr, scope: text if _TIMEZONE.match(text) else None,
             Action.IDENTIFIER: self._identifier,
             Action.TOKEN: self._token,
-            Action.PATIENT_ID: lambda text, vr, scope: patient.identifier if text or not scope.depth else "",
+            Action.PATIENT_ID: lambda text, vr, scope: (
+                self._identifier(text, vr, scope) if scope.depth else patient.identifier
+            ),
             Action.PATIENT_NAME: lambda text, vr, scope: f"DEID^{patient.identifier}" if not scope.depth else "",
             Action.PERSON: lambda text, vr, scope: _PERSON if text else "",
             Action.NUMBER_TEXT: lambda text, vr, scope: text if _all(_NUMBER, text) else None,
@@ -128,10 +130,6 @@ class Values:
         made = maker(text, vr, scope)
         # What stays is ASCII, or as it came and in the character set that came with it.
         return None if made is None else raw if made == text and not made.isascii() else made.encode("ascii", "ignore")
-
-    def uid(self, uid: str) -> str:
-        """Return the UID that goes out for one of ours."""
-        return uid if self._profile.retain_uids else self._pseudonyms.uid(uid)
 
     def _uid(self, text: str, vr: str, scope: ItemScope) -> str:
         return _each(text, lambda uid: uid if not uid or is_well_known(uid) else self._pseudonyms.uid(uid))

@@ -4,7 +4,7 @@ The slide is a real one, converted here; the results are as analyses and report 
 """
 
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +137,22 @@ def test_nothing_is_wrong_that_was_not_wrong_before(family: Family) -> None:
     for name, target in family.targets.items():
         assert set(complaints(target)) <= set(complaints(family.sources[name])), name
         assert parse_instance(target).warnings == (), name
+
+
+OPTIONS = [field.name for field in fields(Profile) if field.type in (bool, "bool")]
+EVERYTHING = Profile(**{option: option != "retain_modified_dates" for option in OPTIONS})
+NOTHING = Profile(**dict.fromkeys(OPTIONS, False))
+
+
+@pytest.mark.parametrize("profile", [EVERYTHING, NOTHING], ids=["everything", "nothing"])
+def test_every_option_gives_valid_objects(profile: Profile, family: Family, tmp_path: Path) -> None:
+    sent = 0
+    for name, source in family.sources.items():
+        target = tmp_path / f"{name}.dcm"
+        if Deidentifier(profile, SECRET).write(source, target) is not None:
+            sent += 1
+            assert set(complaints(target)) <= set(complaints(source)), name
+    assert sent >= len(family.sources) - (2 if profile is EVERYTHING else 8)
 
 
 def test_no_marker_is_left_in_any_object(family: Family) -> None:

@@ -93,6 +93,21 @@ def test_a_study_is_exported_without_identity_and_label(
     assert not elsewhere & {entry["sop_instance_uid"] for entry in manifest["files"]}
 
 
+def test_a_damaged_file_does_not_go_out(
+    store: Store, settings: Settings, study: tuple[str, str, dict[str, bytes]], tmp_path: Path
+) -> None:
+    record = store.instances.find(study[0])[0]
+    content = bytearray(record.path.read_bytes())
+    content[-40] ^= 1
+    record.path.chmod(0o600)
+    record.path.write_bytes(content)
+    for number, options in enumerate(((), ("--deidentify", "basic"))):
+        done = run(settings, "export", study[0], "--out", str(tmp_path / str(number)), *options)
+        assert done.returncode == 1
+        assert [each["source"] for each in json.loads(done.stdout)["failed"]] == [record.sop_instance_uid]
+        assert not list((tmp_path / str(number)).rglob(f"{record.sop_instance_uid}.dcm"))
+
+
 def test_plain_files_are_deidentified(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "good.dcm").write_bytes(part10(wsi_dataset(patient_name="Pat^Marker")))

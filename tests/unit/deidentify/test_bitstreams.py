@@ -88,6 +88,12 @@ def test_jpeg_segments_between_scans_and_thumbnails() -> None:
     assert (imagecodecs.jpeg8_decode(clean) == imagecodecs.jpeg8_decode(frame)).all()
 
 
+def test_a_jpeg_without_end_keeps_its_pixels_and_a_cut_comment_goes() -> None:
+    frame = imagecodecs.jpeg8_encode(PIXELS)[:-2]
+    assert cleaned(JPEGBaseline8Bit, frame) == frame
+    assert MARKER not in cleaned(JPEGBaseline8Bit, frame + b"\xff\xfe\xff\xf0" + MARKER)
+
+
 def test_a_frame_without_texts_is_not_touched() -> None:
     lossy = imagecodecs.jpeg8_encode(PIXELS)
     assert frame_patches(JPEGBaseline8Bit, lossy, 0, len(lossy)) == []
