@@ -98,9 +98,9 @@ def running_orthanc() -> Iterator[str]:
 
 
 @contextmanager
-def running_orthanc_ports() -> Iterator[tuple[int, int]]:
-    """Run Orthanc with its DICOMweb plugin on loopback; yields its HTTP and its DICOM port."""
-    with tempfile.TemporaryDirectory(prefix="dicomsvc-orthanc-") as name:
+def running_orthanc_ports(folder: str | None = None) -> Iterator[tuple[int, int]]:
+    """Run Orthanc with its DICOMweb plugin on loopback, its data below ``folder``; yields its HTTP and DICOM port."""
+    with tempfile.TemporaryDirectory(prefix="dicomsvc-orthanc-", dir=folder) as name:
         port, dicom_port = _free_port(), _free_port()
         configuration = Path(name) / "orthanc.json"
         configuration.write_text(
@@ -113,6 +113,8 @@ def running_orthanc_ports() -> Iterator[tuple[int, int]]:
                     "RemoteAccessAllowed": False,
                     "AuthenticationEnabled": False,
                     "DicomAlwaysAllowFind": True,
+                    "StoreMD5ForAttachments": False,
+                    "SyncStorageArea": False,
                     "OverwriteInstances": True,
                     "Plugins": [ORTHANC_DICOMWEB],
                     "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from array import array
 from collections.abc import Iterator
 from typing import Final
 
@@ -25,7 +24,7 @@ from dicomsvc.pacs.keys import (
     read_identifier,
 )
 from dicomsvc.pacs.models import FIND_CLASSES
-from dicomsvc.store.query import find_all, read_pages
+from dicomsvc.store.query import Listed, list_results, read_pages
 
 _log = logging.getLogger(__name__)
 
@@ -40,10 +39,13 @@ def _find(session: Session, message: Message) -> None:
     asked = read_identifier(identifier, message.context.abstract_syntax)
     settings = session.store.settings.dimse
     most = settings.find_limit or None
-    keys = find_all(session.store.engine, asked.listing.level, asked.query, most=None if most is None else most + 1)
-    more = most is not None and len(keys) > most
-    cancelled = _send(session, message, asked, keys[:most])
-    _log.info("C-FIND of %s at level %s: %d results", session.calling_ae_title, asked.level, len(keys))
+    listed = list_results(session.store.engine, asked.listing, asked.query, most=None if most is None else most + 1)
+    found = len(listed.keys)
+    more = most is not None and found > most
+    if more:
+        listed = Listed(listed.keys[:most], listed.first[:most])
+    cancelled = _send(session, message, asked, listed)
+    _log.info("C-FIND of %s at level %s: %d results", session.calling_ae_title, asked.level, found)
     if cancelled:
         session.respond(message, CANCELLED)
     elif more:
@@ -52,11 +54,11 @@ def _find(session: Session, message: Message) -> None:
         session.respond(message, SUCCESS)
 
 
-def _send(session: Session, message: Message, asked: Asked, keys: "array[int]") -> bool:
+def _send(session: Session, message: Message, asked: Asked, listed: Listed) -> bool:
     """Send the pending responses; return whether the peer wants no more of them."""
     status = PENDING if asked.all_supported else PENDING_WITH_UNSUPPORTED_KEYS
     response = encode_response(message.command, status, has_data_set=True)
-    for identifiers in _batches(session, message, asked, keys):
+    for identifiers in _batches(session, message, asked, listed):
         if session.channel.cancelled(message.command.message_id):
             return True
         session.channel.send_messages(
@@ -65,7 +67,7 @@ def _send(session: Session, message: Message, asked: Asked, keys: "array[int]") 
     return False
 
 
-def _batches(session: Session, message: Message, asked: Asked, keys: "array[int]") -> Iterator[list[bytes]]:
+def _batches(session: Session, message: Message, asked: Asked, listed: Listed) -> Iterator[list[bytes]]:
     fixed = {
         SPECIFIC_CHARACTER_SET: {"vr": "CS", "Value": [UTF_8]},
         LEVEL: {"vr": "CS", "Value": [asked.level]},
@@ -73,7 +75,7 @@ def _batches(session: Session, message: Message, asked: Asked, keys: "array[int]
         INSTANCE_AVAILABILITY: {"vr": "CS", "Value": ["ONLINE"]},
     }
     syntax = message.context.transfer_syntax
-    for documents in read_pages(session.store.engine, asked.listing, keys):
+    for documents in read_pages(session.store.engine, asked.listing, listed):
         for start in range(0, len(documents), _BATCH):
             yield [
                 encode_identifier({**json.loads(document), **fixed}, asked.shape, syntax)

@@ -6,7 +6,7 @@ returned). Each key becomes a condition on an indexed column where there is one,
 
 from dicomsvc.store.levels import PATIENT_TAGS
 from dicomsvc.store.query.keys import Attribute, Level, level_of, parse_attribute, vr_of
-from dicomsvc.store.query.listing import PATIENT_COUNTS, Listing, find_all, read_pages
+from dicomsvc.store.query.listing import PATIENT_COUNTS, Listed, Listing, list_results, read_pages
 from dicomsvc.store.query.search import Key, Page, Query, search
 from dicomsvc.store.query.values import Match, parse_match
 
@@ -16,12 +16,13 @@ __all__ = [
     "Attribute",
     "Key",
     "Level",
+    "Listed",
     "Listing",
     "Match",
     "Page",
     "Query",
-    "find_all",
     "level_of",
+    "list_results",
     "parse_attribute",
     "parse_match",
     "read_pages",

@@ -4,12 +4,13 @@ No transaction stays open while a client takes its time, no result is left out o
 meanwhile, and a page costs the same wherever it lies. What is deleted between the two steps is left out.
 """
 
+import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from dicomsvc.store.database import database_errors
 from dicomsvc.store.levels import PATIENT_TAGS
@@ -27,7 +28,6 @@ from dicomsvc.store.query.search import (
     where_clause,
 )
 
-_KEYS_A_FETCH: Final = 10_000
 _FIRST_PAGE: Final = 32
 _LARGEST_PAGE: Final = 500
 _PAGE_CHARACTERS: Final = 8 << 20
@@ -63,37 +63,35 @@ class Listing:
     asked: tuple[str, ...]
 
 
-def find_all(engine: Engine, level: Level | None, query: Query, *, most: int | None = None) -> "array[int]":
-    """Return the keys of all results in the order of `search`, at most ``most``; ``level`` None finds patients.
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Keys of all results in the order of `search`, and the documents of the first page of them."""
+
+    keys: "array[int]"
+    first: tuple[str, ...]
+
+
+def list_results(engine: Engine, listing: Listing, query: Query, *, most: int | None = None) -> Listed:
+    """Find all results of a query, at most ``most``.
 
     Raises
     ------
     BadRequest, OutOfResources
         As `search`.
     """
-    parameters = Parameters()
-    where = where_clause(level or Level.STUDY, query, parameters)
-    limit = "" if most is None else f"LIMIT {parameters.add(most)}"
-    # All values are parameters.
-    if level is None:
-        statement = (
-            f"SELECT DISTINCT ON ({_PATIENT}) study.id FROM study {where}"  # noqa: S608
-            f" ORDER BY {_PATIENT}, study.study_date DESC NULLS LAST, study.id DESC {limit}"
-        )
-    else:
-        order = order_of(level, query)
-        statement = f"SELECT {TABLES[level]}.id FROM {FROM[level]} {where} ORDER BY {order} {limit}"  # noqa: S608
-    found = array("q")
+    statement, values = _finding(listing, query, most)
+    keys = array("q")
     with database_errors(), search_errors(), engine.connect() as connection:
         prepare(connection)
-        streaming = connection.execution_options(stream_results=True, max_row_buffer=_KEYS_A_FETCH)
-        for rows in streaming.exec_driver_sql(statement, parameters.values).partitions(_KEYS_A_FETCH):
-            found.extend(row[0] for row in rows)
-    return found
+        keys.frombytes(connection.exec_driver_sql(statement, values).scalar_one() or b"")
+        if sys.byteorder == "little":
+            keys.byteswap()
+        first = _documents(connection, _reading(listing), keys[:_FIRST_PAGE])
+    return Listed(keys, tuple(first))
 
 
-def read_pages(engine: Engine, listing: Listing, keys: "array[int]") -> Iterator[Sequence[str]]:
-    """Yield the documents (DICOM JSON texts) of results in the order of their keys, a page at a time.
+def read_pages(engine: Engine, listing: Listing, listed: Listed) -> Iterator[Sequence[str]]:
+    """Yield the documents (DICOM JSON texts) of all results in the order of their keys, a page at a time.
 
     Pages have as many documents as their length allows, going by the longest one of the page before.
 
@@ -102,20 +100,43 @@ def read_pages(engine: Engine, listing: Listing, keys: "array[int]") -> Iterator
     OutOfResources
         When the database does not answer.
     """
-    statement = _statement(listing)
-    start, size = 0, _FIRST_PAGE
-    while start < len(keys):
-        values = {"keys": list(keys[start : start + size])}
-        with database_errors(), search_errors(), engine.connect() as connection:
-            prepare(connection)
-            documents = [row[0] for row in connection.exec_driver_sql(statement, values)]
-        yield documents
-        start += size
+    statement = _reading(listing)
+    start, documents = _FIRST_PAGE, list(listed.first)
+    yield documents
+    while start < len(listed.keys):
         longest = max(map(len, documents), default=1)
         size = max(1, min(_LARGEST_PAGE, _PAGE_CHARACTERS // longest))
+        with database_errors(), search_errors(), engine.connect() as connection:
+            prepare(connection)
+            documents = _documents(connection, statement, listed.keys[start : start + size])
+        yield documents
+        start += size
 
 
-def _statement(listing: Listing) -> str:
+def _documents(connection: Connection, statement: str, keys: "array[int]") -> list[str]:
+    if not keys:
+        return []
+    return [row[0] for row in connection.exec_driver_sql(statement, {"keys": list(keys)})]
+
+
+def _finding(listing: Listing, query: Query, most: int | None) -> tuple[str, dict[str, object]]:
+    """Return the statement that finds the keys, as one value with eight bytes for each; all values are parameters."""
+    parameters = Parameters()
+    level = listing.level
+    where = where_clause(level or Level.STUDY, query, parameters)
+    limit = "" if most is None else f"LIMIT {parameters.add(most)}"
+    if level is None:
+        found = (
+            f"SELECT DISTINCT ON ({_PATIENT}) study.id FROM study {where}"  # noqa: S608
+            f" ORDER BY {_PATIENT}, study.study_date DESC NULLS LAST, study.id DESC {limit}"
+        )
+    else:
+        order = order_of(level, query)
+        found = f"SELECT {TABLES[level]}.id FROM {FROM[level]} {where} ORDER BY {order} {limit}"  # noqa: S608
+    return f"SELECT string_agg(int8send(id), NULL) FROM ({found}) AS found", parameters.values  # noqa: S608
+
+
+def _reading(listing: Listing) -> str:
     level = listing.level or Level.STUDY
     tags = [tag for tag in listing.asked if listing.level is not None or tag in PATIENT_TAGS]
     result = document(level, asked=tags, defaults=False)
