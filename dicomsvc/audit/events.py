@@ -23,6 +23,7 @@ from dicomsvc.audit.message import (
 
 UNKNOWN: Final = "unknown"
 _MOST_INSTANCES: Final = 64
+_MOST_UNCLASSED: Final = 2000
 _LARGEST_QUERY_BYTES: Final = 16384
 
 
@@ -48,7 +49,11 @@ def application_entity(ae_title: str, address: str = "") -> Party:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What of one study: numbers of instances by SOP Class UID, and some of the instances' UIDs by class."""
+    """What of one study: numbers of instances by SOP Class UID, and some of the instances' UIDs by class.
+
+    Instances under the class ``""`` are those of which only the index knows the class; each counts once, however often
+    it is named.
+    """
 
     study_instance_uid: str
     patient_id: str | None = None
@@ -63,8 +68,9 @@ class Share:
             classes[uid] = classes.get(uid, 0) + count
         instances = dict(self.instances)
         for uid, some in other.instances.items():
-            if len(instances.get(uid, ())) < _MOST_INSTANCES:
-                instances[uid] = tuple(dict.fromkeys((*instances.get(uid, ()), *some)))[:_MOST_INSTANCES]
+            most = _MOST_INSTANCES if uid else _MOST_UNCLASSED
+            if len(instances.get(uid, ())) < most:
+                instances[uid] = tuple(dict.fromkeys((*instances.get(uid, ()), *some)))[:most]
         return Share(
             self.study_instance_uid,
             self.patient_id or other.patient_id,

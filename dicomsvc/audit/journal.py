@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -20,7 +20,17 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine
 
-from dicomsvc.audit.events import EVENTS, NAMES, ApplicationActivity, Event, Party, SecurityAlert, Share
+from dicomsvc.audit.events import (
+    EVENTS,
+    NAMES,
+    ApplicationActivity,
+    Event,
+    InstancesAccessed,
+    Party,
+    SecurityAlert,
+    Share,
+    UserAuthentication,
+)
 from dicomsvc.audit.message import Action, Outcome, clean
 from dicomsvc.errors import DicomsvcError
 from dicomsvc.store.database import database_errors
@@ -31,6 +41,7 @@ _PERIOD_SECONDS: Final = 0.5
 _MOST_WAITING: Final = 100_000
 _BATCH: Final = 1000
 _LONGEST_TEXT: Final = 1024
+_FREQUENT: Final = (InstancesAccessed, SecurityAlert, UserAuthentication)
 
 
 def record(where: Engine | Connection, *events: Event) -> None:
@@ -57,7 +68,7 @@ class Recorder:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._waiting: list[dict[str, Any]] = []
+        self._waiting: list[tuple[Event, datetime]] = []
         self._lost = 0
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -69,11 +80,11 @@ class Recorder:
         self._thread.start()
 
     def take(self, events: tuple[Event, ...]) -> None:
-        rows = [row_of(event, datetime.now(UTC)) for event in events]
+        now = datetime.now(UTC)
         with self._lock:
             room = _MOST_WAITING - len(self._waiting)
-            self._waiting.extend(rows[:room])
-            self._lost += max(0, len(rows) - room)
+            self._waiting.extend((event, now) for event in events[:room])
+            self._lost += max(0, len(events) - room)
 
     def before_stop(self, call: Callable[[], None]) -> None:
         """Have ``call`` record what it still holds before the thread ends."""
@@ -99,23 +110,37 @@ class Recorder:
     def _write(self) -> None:
         while True:
             with self._lock:
-                rows, lost = self._waiting[:_BATCH], self._lost
-            if lost and len(rows) < _BATCH:
-                alert = SecurityAlert(
-                    kind="AuditRecordingStopped",
-                    subject="urn:dicomsvc:audit",
-                    description=f"{lost} events were not recorded, since the database did not answer",
-                    outcome=Outcome.MAJOR_FAILURE,
-                )
-                rows = [*rows, row_of(alert, datetime.now(UTC))]
+                batch, lost = self._waiting[:_BATCH], self._lost
+            rows = [row_of(event, at) for event, at in _alike_as_one(batch)]
+            if lost:
+                rows.append(row_of(_stopped(lost), datetime.now(UTC)))
             if not rows:
                 return
             with database_errors(), self._engine.begin() as connection:
                 connection.execute(audit.insert(), rows)
             with self._lock:
-                del self._waiting[: min(len(rows), _BATCH)]
-                if lost and len(rows) <= _BATCH:
-                    self._lost -= lost
+                del self._waiting[: len(batch)]
+                self._lost -= lost
+
+
+def _alike_as_one(batch: Sequence[tuple[Event, datetime]]) -> list[tuple[Event, datetime]]:
+    """Return the events with those that may happen by the thousand told as one."""
+    told: dict[Hashable, tuple[Event, datetime]] = {}
+    for number, (event, at) in enumerate(batch):
+        for one in event.split():
+            alike = one.kernel() if isinstance(one, _FREQUENT) else number
+            known = told.get(alike)
+            told[alike] = (one if known is None else known[0].merged(one), at)
+    return list(told.values())
+
+
+def _stopped(lost: int) -> SecurityAlert:
+    return SecurityAlert(
+        kind="AuditRecordingStopped",
+        subject="urn:dicomsvc:audit",
+        description=f"{lost} events were not recorded, since the database did not answer",
+        outcome=Outcome.MAJOR_FAILURE,
+    )
 
 
 _recorders: "WeakKeyDictionary[Engine, Recorder]" = WeakKeyDictionary()

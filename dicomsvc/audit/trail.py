@@ -282,7 +282,7 @@ def _with_classes(share: Share, classes: Mapping[str, str]) -> Share:
     if not unclassed:
         return share
     instances = {uid: some for uid, some in share.instances.items() if uid}
-    counts = {uid: count for uid, count in share.classes.items() if uid}
+    counts = dict(share.classes)
     for sop_instance_uid in unclassed:
         uid = classes.get(sop_instance_uid, "")
         instances[uid] = (*instances.get(uid, ()), sop_instance_uid)

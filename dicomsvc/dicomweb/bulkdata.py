@@ -14,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from dicomsvc.audit import record as record_event
+from dicomsvc.audit.web import looked_at
 from dicomsvc.config import Settings
 from dicomsvc.dicom.json import BulkRange
 from dicomsvc.dicom.uids import TRANSFER_SYNTAXES
@@ -74,6 +76,7 @@ class RetrieveBulkData:
     async def retrieve(self, request: Request) -> Response:
         value = await run_in_threadpool(self._find, request)
         value.record.readable_path()
+        record_event(self._store.engine, looked_at(request.scope, [value.record]))
         accept = read_accept(request.scope)
         tag = etag(value.record.sha256, value.path)
         if value.where.encapsulated:
@@ -109,6 +112,7 @@ class RetrieveBulkData:
     async def retrieve_all(self, request: Request) -> Response:
         choose(read_accept(request.scope), (_MULTIPART,))
         values = await run_in_threadpool(self._find_all, request)
+        record_event(self._store.engine, looked_at(request.scope, [value.record for value in values]))
         boundary = new_boundary()
         parts = coalesce(self._all_parts(request, values, boundary))
         headers = {"content-type": _MULTIPART.content_type(boundary), "vary": "Accept"}

@@ -7,6 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from dicomsvc.audit import record as record_event
+from dicomsvc.audit.web import looked_at
 from dicomsvc.config import Settings
 from dicomsvc.dicom.json import Metadata, metadata_dataset, metadata_gzip, metadata_json
 from dicomsvc.dicom.xml import dataset_xml
@@ -41,6 +43,7 @@ class RetrieveMetadata:
             return Response(status_code=304, headers=headers)
         if gzip:
             headers["content-encoding"] = "gzip"
+        record_event(self._store.engine, looked_at(request.scope, records))
         boundary = new_boundary() if chosen.multipart else ""
         headers["content-type"] = chosen.content_type(boundary)
         items = await run_in_threadpool(self._items, records, root)

@@ -16,6 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from dicomsvc.audit import record as record_event
+from dicomsvc.audit.web import looked_at
 from dicomsvc.config import Settings
 from dicomsvc.dicomweb.body import closing, new_boundary, part_head
 from dicomsvc.dicomweb.conditional import etag, is_not_modified
@@ -67,6 +69,7 @@ class RetrieveRendered:
             headers["warning"] = _IGNORED
         if is_not_modified(request.headers, tag):
             return Response(status_code=304, headers=headers)
+        record_event(self._store.engine, looked_at(request.scope, [record]))
         make = partial(self._pictures, record, frames, rendering, chosen, default_side)
         pictures = await anyio.to_thread.run_sync(make, limiter=self._rendering)
         if not multipart:

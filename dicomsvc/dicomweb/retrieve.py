@@ -12,6 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from dicomsvc.audit import record as record_event
+from dicomsvc.audit.web import retrieved
 from dicomsvc.config import Settings
 from dicomsvc.dicomweb.body import Body, BodyResponse, closing, coalesce, new_boundary, part_head
 from dicomsvc.dicomweb.conditional import Unsatisfiable, etag, is_not_modified, requested_range
@@ -41,6 +43,7 @@ class Retrieve:
         explicit = chosen.only_if_named
         for record in records:
             record.readable_path()
+        record_event(self._store.engine, retrieved(request.scope, records))
         if chosen.multipart:
             return self._multipart(request, records, explicit=explicit)
         return self._single(request, records[0], explicit=explicit)

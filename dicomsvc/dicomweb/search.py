@@ -11,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from dicomsvc.audit import record
+from dicomsvc.audit.web import searched
 from dicomsvc.config import Settings
 from dicomsvc.dicom.uids import is_valid_uid
 from dicomsvc.dicom.xml import dataset_xml
@@ -75,6 +77,7 @@ def _endpoint(store: Store, settings: Settings, level: Level) -> Callable[[Reque
             series_instance_uid=path_uid(request, "series"),
         )
         root = dicomweb_root(request.scope, settings.http)
+        record(store.engine, searched(request.scope))
         page = await run_in_threadpool(search, store.engine, level, query, root=root)
         headers = {"Warning": MORE} if page.more else {}
         if media_type.multipart:

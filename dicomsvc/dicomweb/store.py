@@ -14,6 +14,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from dicomsvc.audit import record
+from dicomsvc.audit.web import address_of, not_stored
 from dicomsvc.config import Settings
 from dicomsvc.dicom.xml import dataset_xml
 from dicomsvc.dicomweb.capabilities import capabilities_routes
@@ -67,7 +69,7 @@ async def _store_instances(request: Request, store: Store, settings: Settings, t
     reader = _body_reader(request)
     max_bytes = int(settings.http.max_upload_gb * (1 << 30))
     _require_size(request, max_bytes)
-    source = Source("stow", _user(request), request.client.host if request.client else "")
+    source = Source("stow", _user(request), address_of(request.scope))
     receiver = Receiver(store, reader, source, study_instance_uid, threads)
     try:
         outcomes, stopped_by = await _receive(request, receiver, max_bytes)
@@ -77,7 +79,7 @@ async def _store_instances(request: Request, store: Store, settings: Settings, t
         return Response(status_code=400)
     if not outcomes:
         raise stopped_by or BadRequest("the body has no part; PS3.18 10.5.1 says how it is written")
-    _log_failures(outcomes)
+    _tell_failures(outcomes, request, store)
     document = store_document(outcomes, dicomweb_root(request.scope, settings.http), study_instance_uid)
     body = dataset_xml(document) if media_type is _DICOM_XML_BODY else json.dumps(document).encode()
     status = stopped_by.http_status if stopped_by else store_status(outcomes)
@@ -180,8 +182,11 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
         yield b"".join(chunks)
 
 
-def _log_failures(outcomes: list[Outcome]) -> None:
-    kinds = Counter(type(outcome.error).__name__ for outcome in outcomes if isinstance(outcome, Failure))
+def _tell_failures(outcomes: list[Outcome], request: Request, store: Store) -> None:
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+    kinds = Counter(type(outcome.error).__name__ for outcome in failures)
     if kinds:
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         _log.warning("of %d parts some were not stored: %s", len(outcomes), counts)
+        names = [(failure.sop_class_uid, failure.sop_instance_uid) for failure in failures]
+        record(store.engine, not_stored(request.scope, names, f"not stored: {counts}"))

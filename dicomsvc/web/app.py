@@ -13,6 +13,7 @@ from dicomsvc.ai.routes import (
     model_routes,
     performable_work,
 )
+from dicomsvc.audit.web import WebTrail
 from dicomsvc.auth import Authenticator
 from dicomsvc.dicomweb import FrameApp, retrieve_routes, search_routes, store_routes, workitem_routes
 from dicomsvc.errors import DicomsvcError
@@ -73,4 +74,5 @@ def build_app(store: Store, traffic: Traffic | None = None) -> AsgiApp:
     app.add_exception_handler(HTTPException, tell_http)
 
     authenticator, cors = Authenticator(settings.auth), Cors(settings.http.cors_origins)
-    return Gate(SmallBodies(app), FrameApp(store, settings), authenticator, cors, traffic)
+    trail = WebTrail(store.engine, settings.http.trusted_proxies)
+    return Gate(SmallBodies(app), FrameApp(store, settings), authenticator, cors, traffic, trail)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Protocol
 
+from dicomsvc.audit.web import WebTrail
 from dicomsvc.auth.tokens import CHALLENGE, Authenticator
 from dicomsvc.errors import DicomsvcError, NotAllowed, NotAuthenticated, OutOfResources
 from dicomsvc.logs import places
@@ -50,17 +51,30 @@ class Traffic:
         self.seconds[group] += time.perf_counter() - started  # type: ignore[assignment]
 
 
+def _nothing(*_: object) -> None:
+    """Stand for a trail that is not kept."""
+
+
 class Gate:
     """Authenticates, routes frames past the framework, turns errors into answers, counts."""
 
     def __init__(
-        self, app: AsgiApp, frames: FrameHandler, authenticator: Authenticator, cors: Cors, traffic: Traffic
+        self,
+        app: AsgiApp,
+        frames: FrameHandler,
+        authenticator: Authenticator,
+        cors: Cors,
+        traffic: Traffic,
+        trail: WebTrail | None = None,
     ) -> None:
         self._app = app
         self._frames = frames
         self._authenticator = authenticator
         self._cors = cors
         self._traffic = traffic
+        self._saw = _nothing if trail is None else trail.saw
+        self._locate = _nothing if trail is None else trail.locate
+        self._refused = _nothing if trail is None else trail.refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -69,6 +83,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        self._locate(scope)
         authorization = origin = None
         preflight = False
         for name, value in scope["headers"]:
@@ -106,6 +121,7 @@ class Gate:
             await self._app(scope, receive, watched_send)
         except DicomsvcError as error:
             status = error.http_status
+            self._refused(scope, error)
             await _refuse_channel(scope, send, status, *error_answer(error), accepted=accepted)
         except Exception as error:  # noqa: BLE001 - the border
             status = 500
@@ -130,8 +146,10 @@ class Gate:
         try:
             scope["user"] = self._authenticator.user(authorization)
             await self._frames(scope, receive, send)
+            self._saw(scope)
         except DicomsvcError as error:
             status = error.http_status
+            self._refused(scope, error)
             await _answer(send, status, *error_answer(error))
         except Exception as error:  # noqa: BLE001 - the border
             status = 500
@@ -164,7 +182,10 @@ class Gate:
             if path not in _OPEN_PATHS:
                 scope["user"] = self._authenticator.user(authorization)
             await application(scope, receive, counted_send)
+            if application is self._frames:
+                self._saw(scope)
         except DicomsvcError as error:
+            self._refused(scope, error)
             if status:
                 # The status line is out: breaking the connection is all that keeps a half answer from looking whole.
                 raise

@@ -8,6 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
+from dicomsvc.audit import record
+from dicomsvc.audit.web import searched
 from dicomsvc.config import Settings
 from dicomsvc.dicom.uids import is_valid_uid, new_uid
 from dicomsvc.dicom.xml import dataset_xml
@@ -124,6 +126,7 @@ class _Worklist:
         media_type = choose(read_accept(request.scope), (DICOM_JSON, DICOM_XML, PLAIN_JSON))
         query = parse_query(query_pairs(request.scope["query_string"]), self._http.search_limit)
         root = dicomweb_root(request.scope, self._http)
+        record(self._store.engine, searched(request.scope))
         found = await run_in_threadpool(search_workitems, self._store, query, root)
         headers = {"Cache-Control": "no-store"} | ({"Warning": MORE} if found.more else {})
         if not found.documents:
