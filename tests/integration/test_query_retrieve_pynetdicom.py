@@ -17,7 +17,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from dicomsvc.config import PeerSettings, Permission
-from dicomsvc.dimse import DimseServer
+from dicomsvc.dimse import DimseServer, outgoing
 from dicomsvc.dimse.channel import pdu_and_pdv_header
 from dicomsvc.dimse.commands import AFFECTED_SOP_CLASS_UID, C_CANCEL_RQ, C_FIND_RQ, encode_request
 from dicomsvc.dimse.data_set import encode_data_set
@@ -248,6 +248,50 @@ def test_a_find_that_is_cancelled_at_once_brings_nothing(server: DimseServer) ->
         assert peer.response().status == 0xFF00
 
 
+def damage(store: Store, sop_instance_uid: str) -> None:
+    """Flip one bit of a stored file."""
+    path = store.instances.find_sop_instance(sop_instance_uid).path
+    content = bytearray(path.read_bytes())
+    content[-40] ^= 1
+    path.chmod(0o600)
+    path.write_bytes(content)
+
+
+def test_of_a_damaged_file_too_large_to_be_read_twice_the_last_fragment_never_leaves(
+    server: DimseServer, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outgoing, "_CHECKED_BEFORE_BYTES", 0)
+    damage(store, "1.2.3.1.1.2")
+    receipts = Receipts()
+    model = StudyRootQueryRetrieveInformationModelGet
+    with associated(
+        server.port,
+        build_context(model),
+        build_context(VL_WHOLE_SLIDE, JPEGBaseline8Bit),
+        ext_neg=[build_role(VL_WHOLE_SLIDE, scp_role=True)],
+        evt_handlers=[(evt.EVT_C_STORE, receipts)],
+    ) as association:
+        answers = list(association.send_c_get(identifier(**STUDY_1), model))
+    assert "1.2.3.1.1.2" not in receipts.data_sets
+    assert "Status" not in answers[-1][0]
+    with pytest.raises(DamagedFile):
+        store.instances.find_sop_instance("1.2.3.1.1.2").readable_path()
+
+
+def test_a_peer_gets_no_more_than_it_may(store: Store) -> None:
+    make_archive(store)
+    peers = {"p": PeerSettings(ae_title="PYNETDICOM", may=frozenset({Permission.STORE}))}
+    with serving(store, peers=peers) as server:
+        assert find(server, identifier(QueryRetrieveLevel="STUDY")) == [(0x0124, None)]
+        receipts = Receipts()
+        assert get(server, identifier(**STUDY_1), receipts, JPEGBaseline8Bit)[-1][0] == 0x0124
+        assert not receipts.events
+        model = StudyRootQueryRetrieveInformationModelMove
+        with associated(server.port, build_context(model)) as association:
+            [(status, _)] = association.send_c_move(identifier(**STUDY_1), "PYNETDICOM", model)
+            assert status.Status == 0x0124
+
+
 class TestMove:
     """C-MOVE to a pynetdicom storage provider."""
 
@@ -314,14 +358,18 @@ class TestMove:
         assert failed is not None
         assert failed.FailedSOPInstanceUIDList == broken[0]
 
+    @pytest.mark.parametrize("checked_before", [True, False])
     def test_a_damaged_file_is_not_sent_and_is_marked(
-        self, mover: DimseServer, receipts: Receipts, store: Store
+        self,
+        checked_before: bool,
+        monkeypatch: pytest.MonkeyPatch,
+        mover: DimseServer,
+        receipts: Receipts,
+        store: Store,
     ) -> None:
-        record = store.instances.find_sop_instance("1.2.3.1.1.2")
-        content = bytearray(record.path.read_bytes())
-        content[-40] ^= 1
-        record.path.chmod(0o600)
-        record.path.write_bytes(content)
+        if not checked_before:
+            monkeypatch.setattr(outgoing, "_CHECKED_BEFORE_BYTES", 0)
+        damage(store, "1.2.3.1.1.2")
         status, failed = self.move(mover)[-1]
         assert (status.Status, status.NumberOfCompletedSuboperations) == (0xB000, 3)
         assert failed is not None
