@@ -54,8 +54,8 @@ class Orthanc:
 
 
 @contextmanager
-def running_orthanc(modalities: Mapping[str, tuple[str, int]]) -> Iterator[Orthanc]:
-    """Run Orthanc on loopback; it knows ``modalities`` by name, as AE title and port."""
+def running_orthanc(modalities: Mapping[str, tuple[str, int]], **more: object) -> Iterator[Orthanc]:
+    """Run Orthanc on loopback; it knows ``modalities`` by name, as AE title and port. ``more``: its own settings."""
     program = require_program("Orthanc")
     with tempfile.TemporaryDirectory(prefix="dicomsvc-orthanc-") as name:
         http_port, dicom_port = a_free_port(), a_free_port()
@@ -74,6 +74,7 @@ def running_orthanc(modalities: Mapping[str, tuple[str, int]]) -> Iterator[Ortha
             "AuthenticationEnabled": False,
             "DicomModalities": known,
             "Plugins": [],
+            **more,
         }
         configuration.write_text(json.dumps(settings))
         process = subprocess.Popen([program, str(configuration)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
