@@ -1,11 +1,11 @@
 # The targets that people and continuous integration share. `make demo` and `make test` need nothing set up before.
-.PHONY: setup setup-test setup-train demo serve test test-faults bench lint format clean
+.PHONY: setup setup-test setup-train demo serve test test-faults test-faults-short bench lint format clean
 .DEFAULT_GOAL := help
 
 VENV := .venv/bin
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Make the environment (.venv), installing what is missing
 	@scripts/setup.sh run
@@ -22,11 +22,14 @@ demo: setup ## Convert, store, send and view a real slide, and show what happene
 serve: setup ## Run the service on 127.0.0.1 with its data in ./data
 	@$(VENV)/dicomsvc serve
 
-test: setup-test lint ## Run all tests but the long fault and speed ones
-	@$(VENV)/python -m pytest -m "not slow"
+test: setup-test lint ## Run all tests but those of faults and the slow ones
+	@$(VENV)/python -m pytest -m "not slow" --ignore=tests/faults
 
-test-faults: setup-test ## Crashes, full disks, mutated input: minutes to an hour
-	@DICOMSVC_KILL_ROUNDS=25 $(VENV)/python -m pytest tests/faults
+test-faults: setup-test ## Crashes, full disks, hostile peers against the running service: about an hour
+	@DICOMSVC_KILL_ROUNDS=25 DICOMSVC_MUTATED_STREAMS=10000 $(VENV)/python -m pytest tests/faults
+
+test-faults-short: setup-test ## The same once through, without what takes long: minutes
+	@$(VENV)/python -m pytest -m "not slow" tests/faults
 
 bench: setup-test ## Speed beside peers, measured in the same run
 	@for name in conversion cstore stow frames metadata qido; do \

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import math
+import os
 import re
 import signal
 import subprocess
@@ -24,8 +25,14 @@ from tests.conftest import REPOSITORY, RunningService, start_service
 
 BOUNDARY = "b0f1a7c3"
 OUT_OF_RESOURCES = 0xA700
+_ROUNDS = int(os.environ.get("DICOMSVC_KILL_ROUNDS", "1"))
 FIGURES: list[str] = []
 """Lines that are printed at the end of the run."""
+
+
+def rounds(share: int = 1) -> int:
+    """Return how often something is to be done: once, or in the long form one of ``share`` times as often as most."""
+    return max(1, _ROUNDS // share)
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
@@ -90,8 +97,6 @@ def running(data: Path | None = None, **options: object) -> Iterator[RunningServ
 
 def verify(service: RunningService, **environment: str) -> dict[str, object]:
     """Return what ``dicomsvc verify`` says of a store, whose service may run or not."""
-    import os
-
     done = subprocess.run(
         [sys.executable, "-m", "dicomsvc", "verify", "--json", "--data", str(service.data)],
         capture_output=True,

@@ -23,6 +23,7 @@ from tests.faults.node import (
     assert_sound,
     c_store,
     eventually,
+    rounds,
     running,
     spooled,
     stow,
@@ -31,7 +32,6 @@ from tests.faults.node import (
 from tests.instances import part10, write_instances, wsi_dataset
 
 BACK_SECONDS = 10
-ROUNDS = int(os.environ.get("DICOMSVC_KILL_ROUNDS", "1"))
 
 
 @pytest.fixture(scope="module")
@@ -112,5 +112,5 @@ def test_a_database_that_goes_away_under_load_costs_nothing_acknowledged(
         assert_kept(loaded, load.acknowledged)
         assert eventually(lambda: not spooled(loaded)), "the spool is not empty"
 
-    for _ in range(ROUNDS):
+    for _ in range(rounds(6)):
         withstand(loaded, f"{loss.__name__} of the database", abuse)

@@ -1,5 +1,6 @@
 """A disk that is full, for real: a small file system of its own under the store."""
 
+import contextlib
 import os
 import subprocess
 import tempfile
@@ -10,32 +11,58 @@ import httpx
 import pytest
 
 from tests.conftest import RunningService, require_program, start_service
-from tests.instances import part10, wsi_dataset
+from tests.faults.node import (
+    FIGURES,
+    OUT_OF_RESOURCES,
+    Load,
+    assert_kept,
+    assert_sound,
+    c_store,
+    echoing,
+    eventually,
+    running,
+)
+from tests.instances import part10, write_instances, wsi_dataset
 
 SIZE_MB = 160
+DATABASE_MB = 120
+
+
+@contextlib.contextmanager
+def small_file_system(folder: Path, options: str) -> Iterator[None]:
+    """Mount a small file system on ``folder``."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    folder.mkdir(parents=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "dicomsvc-test", str(folder)], check=False)
+    if mounted.returncode != 0:
+        pytest.skip("file systems cannot be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder: Path, leave_bytes: int = 0) -> Path:
+    """Leave only so much free; return the file that takes the rest."""
+    ballast = folder / "ballast"
+    status = os.statvfs(folder)
+    with ballast.open("wb") as file, contextlib.suppress(OSError):
+        for _ in range((status.f_bavail * status.f_frsize - leave_bytes) >> 12):
+            file.write(bytes(1 << 12))
+    return ballast
 
 
 @pytest.fixture
 def small_service() -> Iterator[RunningService]:
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
     with tempfile.TemporaryDirectory(prefix="dicomsvc-full-") as name:
         base = Path(name)
         base.chmod(0o755)
-        data = base / "data"
-        (data / "spool").mkdir(parents=True)
-        mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m", "dicomsvc-test", str(data)], check=False
-        )
-        if mounted.returncode != 0:
-            pytest.skip("file systems cannot be mounted here")
-        try:
-            service = start_service(data)
+        with small_file_system(base / "data", f"size={SIZE_MB}m"):
+            service = start_service(base / "data")
             yield service
             service.process.terminate()
             service.process.wait(40)
-        finally:
-            subprocess.run(["umount", "-l", str(data)], check=True)
 
 
 def stow(service: RunningService, content: bytes) -> httpx.Response:
@@ -56,10 +83,7 @@ def spooled(service: RunningService) -> list[Path]:
 @pytest.mark.peer
 def test_a_full_disk_is_answered_freed_and_the_next_store_is_fine(small_service: RunningService) -> None:
     storescu = require_program("storescu")
-    ballast = small_service.data / "ballast"
-    status = os.statvfs(small_service.data)
-    with ballast.open("wb") as file:
-        file.write(b"\0" * (status.f_bavail * status.f_frsize - (2 << 20)))
+    ballast = fill(small_service.data, 2 << 20)
     big = part10(wsi_dataset(frames=60, tile=512, seed=1))
     assert len(big) > 3 << 20
     answer = stow(small_service, big)
@@ -78,3 +102,54 @@ def test_a_full_disk_is_answered_freed_and_the_next_store_is_fine(small_service:
     sent = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert sent.returncode == 0
     assert "Success" in sent.stdout + sent.stderr
+
+
+def refused_and_taken_again(service: RunningService, folder: Path, free: Path, environment: dict[str, str]) -> None:
+    """Send while there is no room, then free it: what was acknowledged is there, and what was not is taken."""
+    instances = write_instances(folder, 60)
+    with echoing(service.dimse_port) as echoes, Load(service, instances) as load:
+        assert eventually(lambda: OUT_OF_RESOURCES in load.statuses, 60), load.statuses
+        while_full = len(load.acknowledged)
+        free.unlink()
+        assert eventually(lambda: len(load.acknowledged) == len(instances), 120), "what was refused is not taken later"
+    assert load.statuses == {0, OUT_OF_RESOURCES}, load.statuses
+    FIGURES.append(f"{folder.name}: {while_full} of 60 acknowledged before it was freed; C-ECHO {echoes()}")
+    assert echoes().p99 < 1
+    assert eventually(lambda: not spooled(service)), "the spool is not empty"
+    assert_kept(service, load.acknowledged)
+    assert_sound(service, **environment)
+
+
+def test_a_store_that_takes_no_more_files_says_so(database_url: str, tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="dicomsvc-full-") as name:
+        base = Path(name)
+        base.chmod(0o755)
+        environment = {"DICOMSVC_DATABASE__URL": database_url}
+        with (
+            small_file_system(base / "data", "size=64m,nr_inodes=300"),
+            running(base / "data", environment=environment) as service,
+        ):
+            ballast = base / "data" / "ballast"
+            ballast.mkdir()
+            number = 0
+            with contextlib.suppress(OSError):
+                for number in range(1000):
+                    (ballast / str(number)).touch()
+            assert c_store(service, part10(wsi_dataset())) == OUT_OF_RESOURCES
+            assert stow(service, part10(wsi_dataset())).status_code == 503
+            for each in range(number):
+                (ballast / str(each)).unlink()
+            assert c_store(service, part10(wsi_dataset())) == 0
+            assert stow(service, part10(wsi_dataset())).status_code == 200
+            assert spooled(service) == []
+            assert_sound(service, **environment)
+
+
+def test_a_database_whose_disk_is_full_costs_nothing_acknowledged(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="dicomsvc-full-") as name:
+        base = Path(name)
+        base.chmod(0o755)
+        folder = base / "data" / "postgres"
+        with small_file_system(folder, f"size={DATABASE_MB}m"), running(base / "data") as service:
+            assert c_store(service, part10(wsi_dataset())) == 0
+            refused_and_taken_again(service, tmp_path / "database full", fill(folder), {})

@@ -1,16 +1,14 @@
 """A stop amid the work: what was acknowledged is there, what was not left no trace, and it ends in order."""
 
-import os
 import random
 import tempfile
 import time
 from pathlib import Path
 
 from tests.conftest import start_service
-from tests.faults.node import FIGURES, Load, assert_kept, assert_sound, eventually, running, spooled
+from tests.faults.node import FIGURES, Load, assert_kept, assert_sound, eventually, rounds, running, spooled
 from tests.instances import write_instances
 
-ROUNDS = int(os.environ.get("DICOMSVC_KILL_ROUNDS", "2"))
 STOP_SECONDS = 40
 
 
@@ -20,7 +18,7 @@ def test_a_stop_under_load_is_in_order_and_loses_nothing(tmp_path: Path) -> None
     with tempfile.TemporaryDirectory(prefix="dicomsvc-stop-") as name:
         Path(name).chmod(0o755)
         data = Path(name) / "data"
-        for turn in range(ROUNDS):
+        for turn in range(rounds(3)):
             service = start_service(data)
             instances = write_instances(tmp_path / str(turn), 400)
             with Load(service, instances) as load:

@@ -40,10 +40,9 @@ PATHS = (
 
 
 def tree(folder: Path) -> set[str]:
-    """Return the names of all files below a folder but those of the database."""
-    return {
-        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and "postgres" not in str(path)
-    }
+    """Return the names of all files below a folder but those of the database and of spools, which come and go."""
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    return {name for name in names if "postgres" not in name and "/spool/" not in name}
 
 
 def with_uid(element: str, value: str) -> bytes:

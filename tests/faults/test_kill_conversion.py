@@ -1,7 +1,6 @@
 """Kill the whole service while it converts a slide: started again, it makes one result, whole, and no other."""
 
 import contextlib
-import os
 import random
 import subprocess
 import sys
@@ -12,9 +11,8 @@ from pathlib import Path
 import httpx
 
 from tests.conftest import REPOSITORY, RunningService, start_service
-from tests.faults.node import FIGURES, assert_sound, eventually, kill, running
+from tests.faults.node import FIGURES, assert_sound, eventually, kill, rounds, running
 
-ROUNDS = int(os.environ.get("DICOMSVC_KILL_ROUNDS", "1"))
 END_SECONDS = 150
 
 
@@ -33,7 +31,7 @@ def test_a_conversion_that_the_whole_service_dies_in_makes_one_result(cmu_small_
     with tempfile.TemporaryDirectory(prefix="dicomsvc-kill-") as name:
         Path(name).chmod(0o755)
         data = Path(name) / "data"
-        for turn in range(ROUNDS):
+        for turn in range(rounds(6)):
             service = start_service(data)
             importing = subprocess.Popen(
                 [sys.executable, "-m", "dicomsvc", "import", str(cmu_small_region), "--data", str(data), "--json"],
