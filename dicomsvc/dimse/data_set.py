@@ -11,8 +11,8 @@ from pydicom.uid import UID
 
 from dicomsvc.errors import NotParseable
 
-LARGEST_DATA_SET_BYTES: Final = 8 << 20
-"""A storage commitment of 10,000 instances has 2 MB."""
+LARGEST_DATA_SET_BYTES: Final = 1 << 18
+"""A query for 3,000 UIDs has that. Worse things take half a second of CPU to decode; longer ones would take more."""
 _DEEPEST: Final = 8
 
 

@@ -68,18 +68,26 @@ class Session:
         NotParseable
             When it is missing, or is none in the context's transfer syntax.
         """
-        return read_data_set(self.channel, message)
+        return decode_data_set(read_encoded(self.channel, LARGEST_DATA_SET_BYTES), message.context.transfer_syntax)
 
 
-def read_data_set(channel: MessageChannel, message: Message) -> Dataset:
-    """Return the small data set of a message that was just received; see `Session.read_data_set`."""
+def read_encoded(channel: MessageChannel, longest: int) -> bytes:
+    """Return the bytes of the data set of a message that was just received.
+
+    Raises
+    ------
+    TooLarge
+        When there are more than ``longest``; all are read.
+    NotParseable
+        When there are none.
+    """
     pieces, length = [], 0
     for fragment in channel.fragments():
         length += len(fragment)
-        if length <= LARGEST_DATA_SET_BYTES:
+        if length <= longest:
             pieces.append(bytes(fragment))
-    if length > LARGEST_DATA_SET_BYTES:
-        raise TooLarge(f"the data set is longer than {LARGEST_DATA_SET_BYTES >> 20} MB")
+    if length > longest:
+        raise TooLarge(f"the data set is longer than {longest >> 10} KB")
     if not length:
         raise NotParseable("the request has no data set")
-    return decode_data_set(b"".join(pieces), message.context.transfer_syntax)
+    return b"".join(pieces)

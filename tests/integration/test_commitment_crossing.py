@@ -9,8 +9,9 @@ from pydicom.uid import generate_uid
 from dicomsvc.config import CommitmentSettings, Settings
 from dicomsvc.dimse import commands, pdu
 from dicomsvc.dimse.channel import pdu_and_pdv_header
-from dicomsvc.dimse.commitment.model import ActionInformation, Reference, action_data_set
-from dicomsvc.dimse.data_set import decode_data_set, encode_data_set
+from dicomsvc.dimse.commitment.codec import encode_action
+from dicomsvc.dimse.commitment.model import ActionInformation, Reference
+from dicomsvc.dimse.data_set import decode_data_set
 from dicomsvc.pacs.commitment import Commitments, State
 from dicomsvc.store import Store
 from tests.instances import wsi_dataset
@@ -74,7 +75,7 @@ def ask(peer: Wire, reference: Reference) -> str:
     """Send a request, be told success, and return its Transaction UID."""
     uid = str(generate_uid())
     action = ActionInformation(uid, (reference,))
-    peer.send(action_request() + data_set(encode_data_set(action_data_set(action), EXPLICIT_LITTLE)))
+    peer.send(action_request() + data_set(encode_action(action, EXPLICIT_LITTLE)))
     response = peer.response()
     assert (response.command_field, response.status) == (commands.N_ACTION_RQ | commands.RESPONSE, 0)
     return uid
@@ -166,6 +167,11 @@ def test_a_response_to_nothing_is_ignored(store: Store) -> None:
         (action_request() + data_set(b"\xff" * 4000), 0x0115),
         (action_request() + data_set(b"\x08\x00\x95\x11UI\xff\xff"), 0x0115),
         (action_request() + data_set(bytes(9 << 20)), 0x0213),
+        (
+            action_request()
+            + data_set(b"\x08\x00\x99\x11SQ\0\0\xff\xff\xff\xff" + b"\xfe\xff\x00\xe0\0\0\0\0" * 1_000_000),
+            0x0213,
+        ),
     ],
 )
 def test_requests_that_are_none_are_refused_and_the_association_goes_on(

@@ -30,6 +30,7 @@ from dicomsvc.dimse.commitment.asked import (
     record_state,
     references_of,
 )
+from dicomsvc.dimse.commitment.codec import encode_action
 from dicomsvc.dimse.commitment.events import answer_event
 from dicomsvc.dimse.commitment.model import (
     REQUEST_STORAGE_COMMITMENT,
@@ -37,7 +38,6 @@ from dicomsvc.dimse.commitment.model import (
     WELL_KNOWN_INSTANCE,
     ActionInformation,
     Reference,
-    action_data_set,
 )
 from dicomsvc.dimse.contexts import MESSAGE_SYNTAXES
 from dicomsvc.dimse.failures import ConnectionEnded, ProtocolViolation
@@ -167,7 +167,11 @@ def _send(engine: Engine, association: Association, peer: Peer, action: ActionIn
         REQUESTED_SOP_INSTANCE_UID: WELL_KNOWN_INSTANCE,
         ACTION_TYPE_ID: REQUEST_STORAGE_COMMITMENT,
     }
-    association.send(context, encode_request(N_ACTION_RQ, _MESSAGE_ID, elements), action_data_set(action))
+    try:
+        association.channel.send_command(context.context_id, encode_request(N_ACTION_RQ, _MESSAGE_ID, elements))
+        association.channel.send_data_set(context.context_id, encode_action(action, context.transfer_syntax))
+    except ConnectionEnded as error:
+        raise PeerFailure(f"the peer ended the association: {error}") from error
     status = _response_status(engine, association, peer)
     if status != SUCCESS:
         kind = _Refused if status in _FINAL else PeerFailure

@@ -15,17 +15,17 @@ from dicomsvc.dimse.commands import (
     encode_response,
 )
 from dicomsvc.dimse.commitment.asked import record_event
+from dicomsvc.dimse.commitment.codec import LARGEST_BYTES, decode_event
 from dicomsvc.dimse.commitment.model import (
     ALL_COMMITTED,
     FAILURES_EXIST,
     SOP_CLASS,
     WELL_KNOWN_INSTANCE,
-    read_event,
 )
 from dicomsvc.dimse.contexts import MESSAGE_SYNTAXES
 from dicomsvc.dimse.failures import ConnectionEnded, ProtocolViolation
 from dicomsvc.dimse.services import Service
-from dicomsvc.dimse.session import Session, read_data_set
+from dicomsvc.dimse.session import Session, read_encoded
 from dicomsvc.errors import BadRequest, DicomsvcError, NotParseable, OutOfResources
 from dicomsvc.logs import places
 
@@ -58,7 +58,7 @@ def _status_of(engine: Engine, ae_title: str, channel: MessageChannel, message: 
     if command.number(EVENT_TYPE_ID) not in (ALL_COMMITTED, FAILURES_EXIST):
         return NO_SUCH_EVENT_TYPE
     try:
-        event = read_event(read_data_set(channel, message))
+        event = decode_event(read_encoded(channel, LARGEST_BYTES), message.context.transfer_syntax)
         if record_event(engine, ae_title, event) is None:
             _log.warning(
                 "%s reports on storage commitment %s, which it was not asked for", ae_title, event.transaction_uid

@@ -12,9 +12,9 @@ from dicomsvc.dimse.commands import (
     SUCCESS,
     encode_request,
 )
-from dicomsvc.dimse.commitment.model import SOP_CLASS, WELL_KNOWN_INSTANCE, EventInformation, event_data_set
+from dicomsvc.dimse.commitment.codec import encode_event
+from dicomsvc.dimse.commitment.model import SOP_CLASS, WELL_KNOWN_INSTANCE, EventInformation
 from dicomsvc.dimse.contexts import MESSAGE_SYNTAXES
-from dicomsvc.dimse.data_set import encode_data_set
 from dicomsvc.dimse.failures import ConnectionEnded
 from dicomsvc.dimse.pdu import ProposedContext, RoleSelection
 from dicomsvc.dimse.requestor import Association, Peer
@@ -48,7 +48,7 @@ def send_report(
         AFFECTED_SOP_INSTANCE_UID: WELL_KNOWN_INSTANCE,
         EVENT_TYPE_ID: event.event_type,
     }
-    encoded = encode_data_set(event_data_set(event, retrieve_ae_title), context.transfer_syntax)
+    encoded = encode_event(event, retrieve_ae_title, context.transfer_syntax)
     channel.send_command(context.context_id, encode_request(N_EVENT_REPORT_RQ, message_id, elements))
     channel.send_data_set(context.context_id, encoded)
 

@@ -25,17 +25,17 @@ from dicomsvc.dimse.commands import (
     RESPONSE,
     SUCCESS,
 )
+from dicomsvc.dimse.commitment.codec import LARGEST_BYTES, decode_action
 from dicomsvc.dimse.commitment.model import (
     REQUEST_STORAGE_COMMITMENT,
     SOP_CLASS,
     WELL_KNOWN_INSTANCE,
     ActionInformation,
-    read_action,
 )
 from dicomsvc.dimse.contexts import MESSAGE_SYNTAXES
 from dicomsvc.dimse.failures import ConnectionEnded, ProtocolViolation
 from dicomsvc.dimse.services import Service
-from dicomsvc.dimse.session import Session
+from dicomsvc.dimse.session import Session, read_encoded
 from dicomsvc.errors import BadRequest, DicomsvcError, NotParseable, OutOfResources, TooLarge
 from dicomsvc.logs import places
 from dicomsvc.pacs.commitment.check import LEASE_SECONDS, check
@@ -139,7 +139,7 @@ def _accept(session: Session, message: Message, holder: str) -> int | None:
     if not session.allows(Permission.COMMITMENT):
         raise _Refusal(NOT_AUTHORIZED, "no storage commitment for this AE title")
     try:
-        action = read_action(session.read_data_set(message))
+        action = decode_action(read_encoded(session.channel, LARGEST_BYTES), message.context.transfer_syntax)
         if not (_can_be_called(session) or _is_quick(session, action)):
             raise _Refusal(NOT_AUTHORIZED, "no peer with this AE title can be called to report")
         return Commitments(session.store.engine).accept(
