@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from dicomsvc.audit import Party
+from dicomsvc.audit.transfers import Transfer
 from dicomsvc.deidentify import deidentifier
 from dicomsvc.dicom.uids import new_uid
 from dicomsvc.dimse.availability import notify_availability
@@ -34,6 +36,7 @@ from dicomsvc.routing.webhooks import post_webhook
 
 KIND: Final = "forward"
 _REPORT_EVERY_SECONDS: Final = 0.1
+_ANSWER_SECONDS: Final = 2.0
 _FIRST_LOOK_SECONDS: Final = 10.0
 _LONGEST_LOOK_SECONDS: Final = 600.0
 
@@ -109,7 +112,7 @@ def _send(work: Work, ledger: Ledger, record: Forward) -> Mapping[str, Any]:
     answered = went = 0
     trouble, again = "", ""
     try:
-        for answer in _answers(work, record, items, meter.sent):
+        for answer in _audited(work, record, items, _answers(work, record, items, meter.sent)):
             ledger.record(answer)
             answered += answer.status is not None
             went += answer.verdict is Verdict.SENT
@@ -159,6 +162,17 @@ def _answers(work: Work, record: Forward, items: Sequence[Item], progress: Calla
     peers = KnownPeers(work.store.engine, settings)
     known = _peer(peers, record.destination)
     return store_all(peers.call(known), items, _packing(work, known.deidentify), progress)
+
+
+def _audited(work: Work, record: Forward, items: Sequence[Item], answers: Iterator[Answer]) -> Iterator[Answer]:
+    """Yield the answers, and record what went and what is given up (PS3.15 A.5.3.7)."""
+    classes = {item.sop_instance_uid: item.sop_class_uid for item in items}
+    with Transfer(work.store.engine, Party(record.destination), requestor=Party(f"rule {record.rule}")) as transfer:
+        for answer in answers:
+            if answer.verdict in (Verdict.SENT, Verdict.FAILED):
+                uid, went = answer.sop_instance_uid, answer.verdict is Verdict.SENT
+                transfer.count(record.study_instance_uid, classes.get(uid, ""), uid, went=went)
+            yield answer
 
 
 def _packing(work: Work, profile: str | None) -> Packing:
@@ -238,7 +252,15 @@ def _commitment(
     try:
         peers = KnownPeers(engine, work.store.settings)
         peer = peers.call(_peer(peers, record.destination))
-        return request_commitment(engine, peer, references, record.transaction_uid, wait_seconds=2.0), ""
+        result = request_commitment(
+            engine,
+            peer,
+            references,
+            record.transaction_uid,
+            wait_seconds=_ANSWER_SECONDS,
+            settings=work.store.settings.commitment,
+        )
+        return result, ""
     except (PeerFailure, BadRequest, ConfigurationError) as error:
         trouble = str(error)
     try:
