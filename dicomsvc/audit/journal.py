@@ -52,6 +52,8 @@ def record(where: Engine | Connection, *events: Event) -> None:
     OutOfResources
         When the database does not answer, and the process has no `recording`.
     """
+    if not events:
+        return
     if isinstance(where, Connection):
         where.execute(audit.insert(), [row_of(event, datetime.now(UTC)) for event in events])
         return

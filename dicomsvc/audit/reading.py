@@ -2,17 +2,19 @@
 
 import getpass
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Engine, delete, func, select, text, update
 
-from dicomsvc.audit.events import AuditLogUsed, Party, SecurityAlert
+from dicomsvc.audit.events import AuditLogUsed, Export, Party, SecurityAlert
 from dicomsvc.audit.journal import record
 from dicomsvc.audit.message import Outcome
 from dicomsvc.audit.trail import Link, audit_event, audit_head, link_of
+from dicomsvc.audit.web import Named, shares_of
 from dicomsvc.store.database import database_errors
 
 TRAIL: Final = "urn:dicomsvc:audit"
@@ -109,6 +111,13 @@ def prune(engine: Engine, before: datetime, who: Party, *, sent_to: str | None =
         told = f"the audit trail's rows up to {last} were removed, {removed} of them"
         record(connection, SecurityAlert(kind="SecurityConfiguration", subject=TRAIL, performer=who, description=told))
     return removed
+
+
+def export_of(instances: Iterable[Named], folder: Path, *, anonymized: bool) -> Export:
+    """Return the event of instances that whoever runs this command has written into a folder."""
+    return Export(
+        user=operator(), medium=folder.absolute().as_uri(), anonymized=anonymized, shares=shares_of(instances)
+    )
 
 
 def operator() -> Party:

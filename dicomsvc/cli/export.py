@@ -1,10 +1,15 @@
 """Commands that write objects into a folder: out of the store, or plain files without identity."""
 
+import csv
+import io
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from dicomsvc.audit import record as record_event
+from dicomsvc.audit.reading import export_of
 from dicomsvc.cli.context import DataOption, open_store, settings_for
 from dicomsvc.cli.output import JsonFlag, emit, progress_bar
 from dicomsvc.deidentify import BASIC, deidentifier
@@ -33,6 +38,9 @@ def export(
             ExportSource(record.sop_instance_uid, record.readable_path(), record.sha256) for record in records.values()
         ]
         done = export_files(sources, out, cleaner, report)
+        kept = {name for name, _ in (*done.left_out, *done.failed)}
+        exported = [record for record in records.values() if record.sop_instance_uid not in kept]
+        record_event(store.engine, export_of(exported, out, anonymized=cleaner is not None))
     _say(done, out, as_json=as_json)
 
 
@@ -49,6 +57,24 @@ def deidentify(
     with progress_bar("de-identifying") as report:
         done = export_files(sources, out, cleaner, report)
     _say(done, out, as_json=as_json)
+
+
+def pseudonyms(
+    profile: Annotated[str, typer.Option(help="De-identification profile")] = BASIC,
+    data: DataOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Read identifiers or UIDs, one a line, from standard input; print with each what goes out for it, as CSV."""
+    cleaner = deidentifier(settings_for(data), profile)
+    identifiers = [line.strip() for line in sys.stdin if line.strip()]
+    pairs = [(each, cleaner.uid(each) if _is_uid(each) else cleaner.identifier(each)) for each in identifiers]
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows(pairs)
+    emit([{"in": old, "out": new} for old, new in pairs], table.getvalue().rstrip("\n"), as_json=as_json)
+
+
+def _is_uid(text: str) -> bool:
+    return "." in text and is_valid_uid(text)
 
 
 def _records(store: Store, uid: str) -> list[InstanceRecord]:

@@ -29,8 +29,9 @@ from dicomsvc.audit import (
     recording,
 )
 from dicomsvc.audit.journal import row_of
-from dicomsvc.audit.reading import Wanted, prune, read
+from dicomsvc.audit.reading import Wanted, export_of, prune, read
 from dicomsvc.audit.trail import WINDOWS, Keeper, Link, Window, audit_event, audit_head
+from dicomsvc.audit.transfers import Transfer
 from dicomsvc.audit.verification import AnchorFile, head_of, parse_anchor, verify
 from dicomsvc.cli import app
 from dicomsvc.config import Settings
@@ -418,3 +419,40 @@ def test_an_action_of_a_result_is_a_creation(store: Store) -> None:
     add(store, Source("verdict", "ada"))
     [link] = trail(store)
     assert xml(link).find("EventIdentification").get("EventActionCode") == Action.CREATE
+
+
+def test_a_transfer_is_told_as_begun_done_and_failed_per_study(store: Store) -> None:
+    first, second = add(store, patient_id="P-1"), add(store, patient_id="P-2")
+    keep(store)
+    statuses = {first.sop_instance_uid: 0, second.sop_instance_uid: 0xA700}
+    asker = Party("ASKER", "10.0.0.9", "ASKER")
+    with Transfer(store.engine, Party("ARCHIVE", "10.0.0.1", "ARCHIVE"), requestor=asker) as transfer:
+        send = transfer.each(lambda instance: statuses[instance.sop_instance_uid])
+        assert [send(instance) for instance in (first, second)] == [0, 0xA700]
+        with pytest.raises(OSError, match="gone"):
+            transfer.each(fail)(first)
+    links = trail(store, user="ARCHIVE")
+    assert [(link.event, link.outcome, link.patient_ids) for link in links] == [
+        ("begin-transferring", 0, ("P-1",)),
+        ("begin-transferring", 0, ("P-2",)),
+        ("instances-transferred", 0, ("P-1",)),
+        ("instances-transferred", 4, ("P-2",)),
+        ("instances-transferred", 4, ("P-1",)),
+    ]
+    assert all(link.who == ("ASKER", "ARCHIVE") for link in links)
+    xml(links[2])
+
+
+def fail(_: object) -> int:
+    raise OSError("gone")
+
+
+def test_an_export_names_the_folder_and_whether_it_was_de_identified(store: Store, tmp_path: Path) -> None:
+    stored = add(store, patient_id="P-1")
+    record(store.engine, export_of([stored], tmp_path / "out", anonymized=True))
+    [link] = trail(store, events=("export",))
+    root = xml(link)
+    media = root.findall("ActiveParticipant")[-1]
+    assert media.get("UserID") == (tmp_path / "out").as_uri()
+    assert media.find("MediaIdentifier/MediaType").get("csd-code") == "110037"
+    assert root.find(".//Anonymized").text == "true"
