@@ -17,7 +17,7 @@ from dicomsvc.routing.statuses import Answer, Verdict
 from dicomsvc.routing.tables import forward, forward_instance
 from dicomsvc.store import Store
 from dicomsvc.store.database import database_errors
-from dicomsvc.store.tables import instance
+from dicomsvc.store.tables import instance, series, study
 
 _NOTE_LENGTH: Final = 500
 _BUSY_SECONDS: Final = 5.0
@@ -25,6 +25,8 @@ _LOCK: Final = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
 _UNLOCK: Final = text("SELECT pg_advisory_unlock_all()")
 # What is lost when the database's machine dies is sent once more, at most.
 _NO_WAIT: Final = text("SET LOCAL synchronous_commit = off")
+_FROM_OTHERS: Final = ("dimse", "stow")
+_IDENTITY_REMOVED: Final = study.c.attributes["00120062"]["Value"][0].astext
 _f, _i = forward.c, forward_instance.c
 _now = func.clock_timestamp()
 
@@ -41,6 +43,8 @@ class Item:
     sha256: bytes
     damaged: bool
     path: Path
+    deidentified_elsewhere: bool = False
+    """Another node brought it without identity: Patient Identity Removed (0012,0062) is YES."""
 
 
 class Ledger:
@@ -100,8 +104,10 @@ class Ledger:
         """Return what is still to go; what has been deleted meanwhile is noted as skipped."""
         waiting = select(_i.sop_instance_uid).where(_i.forward == self._number, _i.state == "waiting")
         statement = (
-            select(instance, _i.series_instance_uid)
+            select(instance, _i.series_instance_uid, _IDENTITY_REMOVED.label("identity_removed"))
             .join(forward_instance, _i.sop_instance_uid == instance.c.sop_instance_uid)
+            .join(series, series.c.id == instance.c.series_key)
+            .join(study, study.c.id == series.c.study_key)
             .where(_i.forward == self._number, _i.state == "waiting")
             .order_by(_i.series_instance_uid, instance.c.instance_number, instance.c.id)
         )
@@ -124,6 +130,7 @@ class Ledger:
                 row.sha256,
                 row.damaged,
                 self._store.layout.instance_path(row.file_key),
+                row.identity_removed == "YES" and row.source in _FROM_OTHERS,
             )
             for row in rows
         ]

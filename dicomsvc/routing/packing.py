@@ -19,8 +19,11 @@ class Packing:
         self._deidentifier = deidentifier
 
     @contextmanager
-    def packed(self, item: Item) -> Iterator[Outgoing | None]:
-        """Yield what goes out, there until the end; None when the profile keeps it here.
+    def packed(self, item: Item) -> Iterator[Outgoing | str]:
+        """Yield what goes out, there until the end; or why it is kept here.
+
+        A de-identified copy has UIDs of its own. What came as one is not made another one of: between nodes that send
+        each other such copies it would go round for ever.
 
         Raises
         ------
@@ -40,11 +43,14 @@ class Packing:
                 item.sha256,
             )
             return
+        if item.deidentified_elsewhere:
+            yield "it came without identity, and would get other UIDs each time it goes round; send it as it is"
+            return
         _require_digest(item)
         with self._store.spool() as copy:
             made = self._deidentifier.write(item.path, copy)
             if made is None:
-                yield None
+                yield "the de-identification profile keeps it here"
                 return
             yield Outgoing(
                 copy.path,

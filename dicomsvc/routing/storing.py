@@ -72,8 +72,8 @@ def _store(association: Association, item: Item, message_id: int, packing: Packi
     uid = item.sop_instance_uid
     try:
         with packing.packed(item) as file:
-            if file is None:
-                return Answer(uid, Verdict.SKIPPED, note="the de-identification profile keeps it here")
+            if isinstance(file, str):
+                return Answer(uid, Verdict.SKIPPED, note=file)
             return _send(association, item, file, message_id, progress)
     except (Cancelled, OutOfResources, PeerFailure):
         raise

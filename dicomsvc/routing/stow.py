@@ -68,8 +68,8 @@ def _send(
     uid = item.sop_instance_uid
     try:
         with packing.packed(item) as file:
-            if file is None:
-                return Answer(uid, Verdict.SKIPPED, note="the de-identification profile keeps it here")
+            if isinstance(file, str):
+                return Answer(uid, Verdict.SKIPPED, note=file)
             length = len(_HEAD) + file.size + len(_TAIL)
             body = _body(file, progress)
             answer = client.post(url.target, headers, body, length, most=_MOST_ANSWER_BYTES)

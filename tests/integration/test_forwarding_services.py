@@ -181,6 +181,11 @@ def test_a_peer_that_is_to_get_no_identity_gets_none_and_no_label(settings: Sett
             assert states(store, record) == {"sent": 1, "skipped": 1}
             [sent] = Forwards(store.engine).instances(record.id, state="sent")
             assert not list(store.layout.spool.glob("*/*.part"))
+            foreign = series_of(1)[0]
+            foreign.PatientIdentityRemoved = "YES"
+            put(store, foreign, who="OTHER")
+            *_, round_again = Carrier(store).carry_all()
+            assert states(store, round_again) == {"skipped": 1}
     [received] = peer.stored
     assert sent.sent_as == str(received.SOPInstanceUID) != str(slide.SOPInstanceUID)
     assert "Slide" not in str(received.get("PatientName"))
