@@ -8,15 +8,16 @@ from typing import Final
 
 from pydicom import Dataset
 
+from dicomsvc.dimse.information_models import (
+    PATIENT_ROOT_FIND,
+    PATIENT_ROOT_GET,
+    PATIENT_ROOT_MOVE,
+    STUDY_ROOT_FIND,
+    STUDY_ROOT_GET,
+    STUDY_ROOT_MOVE,
+)
 from dicomsvc.errors import InvalidIdentifier
 from dicomsvc.store.query import Level
-
-PATIENT_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.1.1"
-PATIENT_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.1.2"
-PATIENT_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.1.3"
-STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
-STUDY_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
-STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
 
 FIND_CLASSES: Final = frozenset({PATIENT_ROOT_FIND, STUDY_ROOT_FIND})
 MOVE_CLASSES: Final = frozenset({PATIENT_ROOT_MOVE, STUDY_ROOT_MOVE})

@@ -67,6 +67,7 @@ def running_orthanc(modalities: Mapping[str, tuple[str, int]], **more: object) -
             "HttpPort": http_port,
             "DicomPort": dicom_port,
             "DicomAet": AE_TITLE,
+            "DefaultEncoding": "Utf8",
             "DicomAlwaysAllowGet": True,
             "DicomAlwaysAllowFind": True,
             "DicomAlwaysAllowMove": True,

@@ -1,6 +1,8 @@
 """C-FIND, C-GET and C-MOVE with DCMTK as the other side."""
 
+import json
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -235,3 +237,27 @@ def test_a_destination_that_is_down_is_told_as_failed_suboperations(
         output = movescu(mover.port, "DESTINATION", "-S", keys=["QueryRetrieveLevel=STUDY", "StudyInstanceUID=1.2.3.1"])
         assert "0xa702" in output.lower()
         assert "Failed Suboperations          : 4" in output
+
+
+def dicomsvc(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "dicomsvc", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_our_own_commands_query_and_retrieve(
+    mover: DimseServer, archive: dict[str, bytes], destination: Receiver, tmp_path: Path
+) -> None:
+    peer = f"127.0.0.1:{mover.port}"
+    found = dicomsvc("query", peer, "PatientName=王*", "--json", "--data", str(tmp_path))
+    assert found.returncode == 0, found.stderr
+    [study] = json.loads(found.stdout)
+    assert study["0020000D"]["Value"] == ["1.2.3.4"]
+    patients = dicomsvc("query", peer, "--level", "PATIENT", "--data", str(tmp_path))
+    assert patients.stdout.splitlines()[-1] == "3 results"
+    moved = dicomsvc("retrieve", peer, "1.2.3.4", "--to", "DESTINATION", "--data", str(tmp_path))
+    assert moved.returncode == 0, moved.stderr
+    assert moved.stdout.strip() == "2 stored, 0 with warnings, 0 failed"
+    assert set(received(destination.folder)) == {"1.2.3.4.1.1", "1.2.3.4.1.2"}
+    refused = dicomsvc("retrieve", peer, "1.2.3.4", "--to", "NOBODY", "--data", str(tmp_path))
+    assert refused.returncode == 1
+    assert "0xa801" in refused.stdout

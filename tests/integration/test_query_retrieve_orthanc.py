@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydicom import Dataset
 
 from dicomsvc.config import PeerSettings, Permission
 from dicomsvc.dimse import DimseServer, Peer, send_files
+from dicomsvc.dimse.querying import find, move
 from dicomsvc.service.dimse import SERVICES
 from dicomsvc.store import Store
 from tests.instances import part10, write_instances
@@ -75,6 +77,28 @@ def test_instances_go_to_orthanc_and_come_back_the_same(
     results = list(send_files(sorted(tmp_path.iterdir()), Peer("127.0.0.1", orthanc.dicom_port, AE_TITLE)))
     assert all(result.ok for result in results)
     orthanc.post("/modalities/us/store", {"Resources": orthanc.get("/instances"), "Synchronous": True})
+    for uid, content in sent.items():
+        path = store.instances.find_sop_instance(uid).path
+        assert data_set_of(path.read_bytes()) == data_set_of(content)
+
+
+def test_what_orthanc_has_is_found_and_moved_here(
+    archive: dict[str, bytes], orthanc: Orthanc, store: Store, tmp_path: Path
+) -> None:
+    name = "Wang^XiaoDong=王^小东"
+    sent = write_instances(tmp_path, 3, patient_name=name)
+    peer = Peer("127.0.0.1", orthanc.dicom_port, AE_TITLE, "DICOMSVC")
+    assert all(result.ok for result in send_files(sorted(tmp_path.iterdir()), peer))
+    keys = Dataset()
+    keys.SpecificCharacterSet, keys.QueryRetrieveLevel = "ISO_IR 192", "STUDY"
+    keys.PatientName, keys.StudyInstanceUID = "Wang*", None
+    [study] = find(peer, keys)
+    assert study.PatientName == name
+    wanted = Dataset()
+    wanted.QueryRetrieveLevel, wanted.StudyInstanceUID = "STUDY", study.StudyInstanceUID
+    moved = move(peer, wanted, "DICOMSVC")
+    assert moved.ok
+    assert moved.completed == 3
     for uid, content in sent.items():
         path = store.instances.find_sop_instance(uid).path
         assert data_set_of(path.read_bytes()) == data_set_of(content)

@@ -1,9 +1,10 @@
 import pytest
 from pydicom import Dataset
 
+from dicomsvc.dimse.information_models import PATIENT_ROOT_FIND, STUDY_ROOT_FIND
 from dicomsvc.errors import BadRequest, InvalidIdentifier
 from dicomsvc.pacs.keys import read_identifier
-from dicomsvc.pacs.models import PATIENT_ROOT_FIND, STUDY_ROOT_FIND, QueryLevel, level_of_identifier
+from dicomsvc.pacs.models import QueryLevel, level_of_identifier
 from dicomsvc.pacs.retrieval import selection_of
 from dicomsvc.store import Selection
 from dicomsvc.store.query.values import Names, Range, Texts
