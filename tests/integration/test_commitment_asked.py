@@ -10,13 +10,14 @@ from pynetdicom import AE, build_role, evt
 from pynetdicom.events import Event
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
-from dicomsvc.config import CommitmentSettings, PeerSettings, Permission, Settings
+from dicomsvc.config import CommitmentSettings, DimseSettings, PeerSettings, Permission, Settings
 from dicomsvc.dimse import Peer
 from dicomsvc.dimse.commitment import AskedState, ask_again, commitment_result, latest_requests, request_commitment
-from dicomsvc.dimse.peers import KnownPeers
+from dicomsvc.dimse.peers import KnownPeer, KnownPeers
 from dicomsvc.errors import BadRequest, PeerFailure
 from dicomsvc.pacs.commitment import CommitmentUpkeep
 from dicomsvc.store import Store
+from tests.certificates import Authority
 from tests.instances import VL_WHOLE_SLIDE, wsi_dataset
 from tests.integration.archive import keep
 from tests.integration.commitment_peer import Node, free_port, referenced, until
@@ -255,3 +256,39 @@ def test_one_dicomsvc_proves_to_another_that_it_keeps_what_was_sent(settings: Se
         result = request_commitment(store.engine, Peer("127.0.0.1", port, "DICOMSVC"), asked, wait_seconds=20)
     assert result.all_committed
     assert len(result.committed) == 4
+
+
+@pytest.mark.parametrize("wait_seconds", [0, 20], ids=["on an association of its own", "on the same association"])
+def test_a_node_that_is_called_by_tls_reports_by_tls(
+    settings: Settings, tmp_path_factory: pytest.TempPathFactory, wait_seconds: float
+) -> None:
+    """The node asks itself: both sides are called by TLS and show their certificate."""
+    authority = Authority(tmp_path_factory.mktemp("ca"))
+    own = authority.issue("node", hosts=["127.0.0.1"])
+    port = free_port()
+    peer = PeerSettings(
+        ae_title="DICOMSVC",
+        host="127.0.0.1",
+        port=port,
+        tls=True,
+        may=frozenset({Permission.COMMITMENT}),
+        certificates=(own.fingerprint,),
+    )
+    secured = own.settings(
+        bind=f"127.0.0.1:{port}",
+        ca=authority.certificate,
+        client_ca=authority.certificate,
+        require_client_certificate=True,
+    )
+    changed = {
+        "peers": {"self": peer},
+        "commitment": FAST,
+        "dimse": DimseSettings(bind="127.0.0.1:0", tls=secured),  # type: ignore[arg-type]
+    }
+    with Store(settings.model_copy(update=changed)) as store, Node(store):
+        kept = keep(store, *(wsi_dataset(seed=number) for number in range(3)))
+        asked = [(one.sop_class_uid, one.sop_instance_uid) for one in kept]
+        called = KnownPeers(store.engine, store.settings).call(KnownPeer.of("self", peer))
+        uid = request_commitment(store.engine, called, asked, wait_seconds=wait_seconds).transaction_uid
+        assert wait_seconds == 0 or commitment_result(store.engine, uid).all_committed
+        until(lambda: commitment_result(store.engine, uid).all_committed)

@@ -44,7 +44,7 @@ from dicomsvc.dimse.failures import ConnectionEnded, ProtocolViolation
 from dicomsvc.dimse.pdu import ProposedContext
 from dicomsvc.dimse.peers import KnownPeers
 from dicomsvc.dimse.requestor import Association, Peer
-from dicomsvc.errors import BadRequest, PeerFailure
+from dicomsvc.errors import BadRequest, ConfigurationError, PeerFailure
 
 MOST_INSTANCES: Final = 20_000
 """Instances of one request; more would make messages longer than nodes take."""
@@ -112,20 +112,23 @@ def ask_again(engine: Engine, peers: KnownPeers, settings: CommitmentSettings) -
             continue
         try:
             _ask_due(engine, peers, due, settings)
-        except PeerFailure:
+        except (PeerFailure, ConfigurationError):
             # It stands in the row, with the time of the next attempt.
             continue
     return count
 
 
 def _ask_due(engine: Engine, peers: KnownPeers, due: Due, settings: CommitmentSettings) -> None:
-    known = peers.by_ae_title(due.ae_title)
-    if known is None or known.host is None:
+    try:
+        known = peers.by_ae_title(due.ae_title)
+        if known is None or known.host is None:
+            raise PeerFailure(f"no peer with the AE title {due.ae_title} is known by its address")
+        peer = peers.call(known)
+    except (PeerFailure, ConfigurationError) as error:
         delay = settings.retry_delay_seconds(due.attempts)
-        error = f"no peer with the AE title {due.ae_title} is known by its address"
-        record_state(engine, due.transaction_uid, AskedState.ASKING, error, due_in_seconds=delay)
-        raise PeerFailure(error)
-    _ask(engine, peers.call(known), due.transaction_uid, new_uid(), due.attempts, settings, 0)
+        record_state(engine, due.transaction_uid, AskedState.ASKING, error.message, due_in_seconds=delay)
+        raise
+    _ask(engine, peer, due.transaction_uid, new_uid(), due.attempts, settings, 0)
 
 
 def _ask(

@@ -72,6 +72,8 @@ class _Asked:
 
 _associations: WeakKeyDictionary[MessageChannel, _Asked] = WeakKeyDictionary()
 _associations_lock = threading.Lock()
+_checking = threading.BoundedSemaphore(2)
+"""However many requestors wait, no more of their files are read at a time."""
 
 
 class _Refusal(Exception):
@@ -197,7 +199,8 @@ def _next_checked(session: Session, asked: _Asked) -> int | None:
             if not _quick_enough(session, commitments, key):
                 commitments.release(key, asked.holder)
                 continue
-            check(session.store, commitments, held, asked.holder)
+            with _checking:
+                check(session.store, commitments, held, asked.holder)
         if commitments.claim(key, State.CHECKED, asked.holder, lease_seconds=LEASE_SECONDS) is not None:
             return key
     return None

@@ -13,7 +13,7 @@ from typing import Final
 
 from dicomsvc.dimse.commitment import ask_again, forget_requests
 from dicomsvc.dimse.peers import KnownPeers
-from dicomsvc.errors import DicomsvcError, PeerFailure
+from dicomsvc.errors import ConfigurationError, DicomsvcError, PeerFailure
 from dicomsvc.logs import places
 from dicomsvc.pacs.commitment.check import LEASE_SECONDS, check
 from dicomsvc.pacs.commitment.records import Commitments, Held, State
@@ -103,7 +103,7 @@ class CommitmentUpkeep:
                 while current is not None:
                     self._report(reporting, current)
                     current = None if self._stopped.is_set() else self._claim_report(held.ae_title)
-        except PeerFailure as error:
+        except (PeerFailure, ConfigurationError) as error:
             _log.warning("a report of storage commitment did not reach %s: %s", held.ae_title, error)
             if current is not None:
                 self._fail(current, error.message)
