@@ -113,6 +113,10 @@ class Deidentifier:
         """Return the UID that goes out for one of ours."""
         return uid if self.profile.retain_uids else self._pseudonyms.uid(uid)
 
+    def identifier(self, text: str) -> str:
+        """Return the pseudonym that goes out for an identifier: a patient's, a specimen's, an accession number."""
+        return self._pseudonyms.identifier(text)
+
     def _values(self, instance: Instance) -> Values:
         patient = _text(instance, "00100020") or _text(instance, "00100010") or instance.study_instance_uid
         identifier = self._pseudonyms.identifier(patient)

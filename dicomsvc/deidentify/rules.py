@@ -113,6 +113,7 @@ _ALGORITHM_TAGS: Final = _tags(_ALGORITHM)
 _BULK_TAGS: Final = _tags(_BULK)
 _SELECTOR_TAGS: Final = _tags(_SELECTORS)
 _INSTITUTION_TAGS: Final = _tags("InstitutionName InstitutionCodeSequence")
+_GRAPHICS: Final = (0x50, 0x60)
 _STEP_SEQUENCE: Final = 0x00081111
 _GROUP_LABEL: Final = 0x006A0005
 _CONTENT_SEQUENCE: Final = 0x0040A730
@@ -137,6 +138,8 @@ class Rules:
     def _find(self, tag: int, vr: str) -> Action:
         if dictionary_vr(tag) is None and row_of(tag) is None:
             return Action.REMOVE
+        if tag >> 24 in _GRAPHICS:
+            return Action.REMOVE  # a curve or overlay without its data is none
         special = _SPECIAL.get(tag)
         if special is Action.UID and self._profile.retain_uids:
             return Action.WELL_FORMED_UID

@@ -45,8 +45,8 @@ _TEXTS_OF_DEVICES: Final = frozenset(
 _IDENTIFYING_TEXTS: Final = _TEXTS_OF_DEVICES | {
     ("DCM", getattr(codes.DCM, name).value)
     for name in (
-        "TrackingIdentifier SpecimenIdentifier SpecimenContainerIdentifier AccessionNumber SubjectID "
-        "SubjectTimePointIdentifier"
+        "TrackingIdentifier SpecimenIdentifier ParentSpecimenIdentifier SpecimenContainerIdentifier AccessionNumber "
+        "SubjectID SubjectTimePointIdentifier"
     ).split()
 }
 """Concepts whose text names a thing, a device or a person: a report repeats there what attributes say elsewhere."""

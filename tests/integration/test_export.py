@@ -120,6 +120,24 @@ def test_plain_files_are_deidentified(settings: Settings, tmp_path: Path) -> Non
     assert b"Marker" not in path.read_bytes()
 
 
+def test_who_holds_the_secret_can_tell_the_pseudonyms(settings: Settings, tmp_path: Path) -> None:
+    ds = wsi_dataset(patient_id="P-7")
+    (tmp_path / "a.dcm").write_bytes(part10(ds))
+    out = tmp_path / "out"
+    assert run(settings, "deidentify", str(tmp_path / "a.dcm"), "--out", str(out)).returncode == 0
+    asked = subprocess.run(
+        [sys.executable, "-m", "dicomsvc", "pseudonyms", "--data", str(settings.data)],
+        input=f"P-7\n{ds.SOPInstanceUID}\n",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    [path] = out.rglob("*.dcm")
+    clean = dcmread(path)
+    assert asked.stdout == f"P-7,{clean.PatientID}\n{ds.SOPInstanceUID},{clean.SOPInstanceUID}\n"
+
+
 def test_an_unknown_profile_is_an_error(settings: Settings, tmp_path: Path) -> None:
     done = run(settings, "deidentify", str(tmp_path), "--out", str(tmp_path / "out"), "--profile", "research")
     assert done.returncode == 1 and "[deidentify.profiles.research]" in done.stderr

@@ -143,6 +143,15 @@ def test_frames_of_several_fragments_are_cleaned_over_their_borders(tmp_path: Pa
     assert (dcmread(path).pixel_array == ds.pixel_array).all()
 
 
+def test_overlays_and_curves_go_as_a_whole(tmp_path: Path) -> None:
+    ds = wsi_dataset()
+    for tag, vr, value in ((0x60000010, "US", 8), (0x60000040, "CS", "G"), (0x60003000, "OW", bytes(8))):
+        ds.add_new(tag, vr, value)
+    ds.add_new(0x50000005, "US", 2)
+    clean = dcmread(deidentified(ds, tmp_path))
+    assert [each.tag for each in clean if each.tag.group in (0x5000, 0x6000)] == []
+
+
 def test_bytes_behind_native_pixels_go(tmp_path: Path) -> None:
     ds = native(wsi_dataset())
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
