@@ -14,10 +14,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pydicom import dcmread
 
 from tests.certificates import Authority, Issued
 from tests.conftest import RunningService, require_program, start_service
 from tests.instances import write_instances
+from tests.integration.test_dimse_tls import storescp
+from tests.unit.dimse.wire import data_set_of
 
 # A message of a type that nobody takes: it is answered all the same.
 ORDER = b"MSH|^~\\&|LAB|HOSPITAL|DICOMSVC|NODE|20240101120000||ZZZ^Z99|1|P|2.5.1\r"
@@ -81,7 +84,8 @@ def serve_in(folder: Path) -> Iterator[Secured]:
         f"[hl7.tls]\n{common}require_client_certificate = true\n"
         f'[peers.self]\nae_title = "DICOMSVC"\nhost = "localhost"\nport = {dimse_tls_port}\ntls = true\n'
         f'may = ["store"]\naddresses = ["127.0.0.1", "::1"]\ncertificates = ["{node.fingerprint}"]\n'
-        f'[peers.scanner]\nae_title = "SCANNER"\nmay = ["store", "query"]\ncertificates = ["CN=client"]\n'
+        f'[peers.workstation]\nae_title = "WORKSTATION"\nmay = ["retrieve"]\naddresses = ["127.0.0.1"]\n'
+        f'[peers.scanner]\nae_title = "SCANNER"\nmay = ["store", "query", "retrieve"]\ncertificates = ["CN=client"]\n'
     )
     environment = {"DICOMSVC_CONFIG": str(toml)}
     running = start_service(folder / "data", environment=environment, arguments=("--mllp", f"127.0.0.1:{mllp_port}"))
@@ -95,7 +99,7 @@ def test_the_web_service_speaks_https_alone(secured: Secured) -> None:
     with httpx.Client(base_url=secured.running.url, verify=secured.context()) as client:
         assert client.get("/healthz").text == "ok\n"
         assert client.get("/readyz").json()["ready"]
-        assert [peer["name"] for peer in client.get("/api/peers").json()] == ["scanner", "self"]
+        assert [peer["name"] for peer in client.get("/api/peers").json()] == ["scanner", "self", "workstation"]
     with pytest.raises(httpx.TransportError):
         httpx.get(secured.running.url.replace("https://", "http://") + "/healthz")
 
@@ -188,6 +192,44 @@ def test_dcmtk_stores_and_finds_by_mutual_tls(secured: Secured, tmp_path: Path) 
     found = run("findscu", "-S", "-k", "QueryRetrieveLevel=STUDY", "-k", "StudyInstanceUID", *address)
     assert found.returncode == 0, found.stderr
     assert "Find Response: 1" in found.stdout + found.stderr
+
+
+@pytest.mark.peer
+def test_dcmtk_moves_to_a_peer_that_was_added_at_run_time_and_is_called_by_tls(
+    secured: Secured, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    sent = write_instances(tmp_path / "in", 2)
+    archive = secured.authority.issue("archive")
+    identity = ["+tls", str(secured.client.key), str(secured.client.certificate)]
+    options = ["-aet", "SCANNER", *identity, "+cf", str(secured.authority.certificate)]
+    address = ["127.0.0.1", str(secured.dimse_tls_port)]
+
+    command = [require_program("storescu"), *options, "-R", "-xy", "+sd", *address, str(tmp_path / "in")]
+    assert subprocess.run(command, check=False, capture_output=True, timeout=60).returncode == 0
+    study = dcmread(next((tmp_path / "in").iterdir()), stop_before_pixels=True).StudyInstanceUID
+    keys = ["-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study}"]
+    server = ["+tls", str(archive.key), str(archive.certificate), "+cf", str(secured.authority.certificate)]
+    with (
+        storescp(tmp_path / "moved", *server) as port,
+        httpx.Client(base_url=secured.running.url, verify=secured.context(), timeout=30) as client,
+    ):
+        peer = {
+            **{"name": "archive", "ae_title": "ARCHIVE", "host": "127.0.0.1", "port": port, "tls": True},
+            **{"may": ["move_destination"], "certificates": [archive.fingerprint]},
+        }
+        assert client.post("/api/peers", json=peer).status_code == 201
+        assert client.post("/api/peers/archive/echo").status_code == 200
+
+        # DCMTK's movescu has no TLS; what it asks for goes to the archive by TLS.
+        command = [require_program("movescu"), "-v", "-aet", "WORKSTATION", "-aem", "ARCHIVE", "-S", *keys]
+        plain = ["127.0.0.1", str(secured.running.dimse_port)]
+        ended = subprocess.run([*command, *plain], check=False, capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert len(list((tmp_path / "moved").iterdir())) == 2
+        assert client.delete("/api/peers/archive").status_code == 204
+    received = {data_set_of(path.read_bytes()) for path in (tmp_path / "moved").iterdir()}
+    assert received == {data_set_of(content) for content in sent.values()}
 
 
 def test_a_renewed_certificate_serves_https_without_a_restart(secured: Secured) -> None:
