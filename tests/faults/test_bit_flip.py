@@ -1,17 +1,22 @@
 """A byte that changes on the disk: ``dicomsvc verify`` finds it, and from then on nobody gets it."""
 
+import io
 import time
 from pathlib import Path
 
 import httpx
 import pytest
+from pydicom import Dataset, dcmread
+from pynetdicom import AE, build_role, evt
 
 from dicomsvc.store.layout import Layout, file_key
 from tests.conftest import RunningService
 from tests.faults.node import instance_url, running, same, stow, verify
-from tests.instances import part10, wsi_dataset
+from tests.instances import VL_WHOLE_SLIDE, part10, wsi_dataset
+from tests.unit.dimse.wire import JPEG_BASELINE
 
 CACHED_SECONDS = 30
+STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
 ANY = {"Accept": "*/*"}
 
 
@@ -60,12 +65,51 @@ def served(url: str, uid: str, dicomweb: str) -> dict[str, int]:
     }
 
 
+def got(service: RunningService, url: str) -> tuple[list[bytes], int | None]:
+    """Ask for an instance by C-GET; return the pixel data that came, and the last status."""
+    study, series, uid = url.split("/studies/")[1].replace("/series/", "/").replace("/instances/", "/").split("/")
+    received: list[bytes] = []
+
+    def store(event: evt.Event) -> int:
+        received.append(bytes(event.dataset.PixelData))
+        return 0
+
+    entity = AE(ae_title="GETTER")
+    entity.add_requested_context(STUDY_ROOT_GET)
+    entity.add_requested_context(VL_WHOLE_SLIDE, JPEG_BASELINE)
+    association = entity.associate(
+        "127.0.0.1",
+        service.dimse_port,
+        ext_neg=[build_role(VL_WHOLE_SLIDE, scp_role=True)],
+        evt_handlers=[(evt.EVT_C_STORE, store)],
+    )
+    assert association.is_established
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel = "IMAGE"
+    identifier.StudyInstanceUID, identifier.SeriesInstanceUID, identifier.SOPInstanceUID = study, series, uid
+    statuses = [status.get("Status") for status, _ in association.send_c_get(identifier, STUDY_ROOT_GET)]
+    association.abort()
+    return received, statuses[-1]
+
+
+def test_a_damaged_file_is_not_sent_even_before_it_is_found(own: RunningService) -> None:
+    _, content, path, url = stored(own)
+    pixel_data = bytes(dcmread(io.BytesIO(content)).PixelData)
+    assert got(own, url) == ([pixel_data], 0)
+    flip_a_bit(path)
+    received, status = got(own, url)
+    assert received == [] and status != 0
+    verify(own)
+    received, status = got(own, url)
+    assert received == [] and status != 0
+
+
 def test_a_flipped_bit_is_found_and_its_file_is_served_to_nobody_until_it_is_restored(own: RunningService) -> None:
     uid, content, path, url = stored(own)
     other, other_content, _, other_url = stored(own)
     flip_a_bit(path)
     found = verify(own)
-    assert found["damaged"] == [uid] and not found["sound"]
+    assert uid in found["damaged"] and not found["sound"]  # type: ignore[operator]
     statuses = served(url, uid, own.dicomweb)
     assert {way for way, status in statuses.items() if status == 200} == set(), statuses
     assert {way: status for way, status in statuses.items() if status != 404 and way != "bulk data"} == {
@@ -77,7 +121,7 @@ def test_a_flipped_bit_is_found_and_its_file_is_served_to_nobody_until_it_is_res
 
     path.unlink()
     path.write_bytes(content)
-    assert verify(own)["damaged"] == []
+    assert uid not in verify(own)["damaged"]  # type: ignore[operator]
     answer = httpx.get(url, headers={"Accept": "application/dicom; transfer-syntax=*"})
     assert answer.status_code == 200 and same(answer.content, content)
     assert httpx.get(f"{url}/frames/1", headers=ANY).status_code == 200
@@ -88,10 +132,10 @@ def test_the_same_instance_sent_again_takes_the_place_of_the_damaged_one(own: Ru
     flip_a_bit(path)
     assert uid in verify(own)["damaged"]  # type: ignore[operator]
     assert stow(own, content).status_code == 200
-    got = httpx.get(url, headers={"Accept": "application/dicom; transfer-syntax=*"})
-    assert got.status_code == 200, "acknowledged, yet not to be had"
-    assert got.content == content
-    assert verify(own)["sound"]
+    answer = httpx.get(url, headers={"Accept": "application/dicom; transfer-syntax=*"})
+    assert answer.status_code == 200, "acknowledged, yet not to be had"
+    assert answer.content == content
+    assert uid not in verify(own)["damaged"]  # type: ignore[operator]
 
 
 @pytest.mark.slow
