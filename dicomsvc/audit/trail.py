@@ -190,7 +190,7 @@ class Keeper:
         ).all()
         if not due:
             return 0, 0
-        rows = connection.execute(delete(audit).where(audit.c.id.in_(due)).returning(audit)).all()
+        rows = connection.execute(delete(audit).where(audit.c.id == func.any(list(due))).returning(audit)).all()
         told = _gathered(sorted(rows, key=lambda row: cast("int", row.id)))
         messages = self._append(connection, head.id, head.hash, _resolved(connection, told))
         return len(rows), messages

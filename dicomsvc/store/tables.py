@@ -1,6 +1,7 @@
 """The index: what of the files is looked for and served often.
 
-All of it but `audit` can be made again from the files (`dicomsvc reindex`). ``attributes`` columns hold the DICOM JSON
+All of it but `audit`, where deeds are noted until they join the audit trail (`dicomsvc.audit`), can be made again from
+the files (`dicomsvc reindex`). ``attributes`` columns hold the DICOM JSON
 (PS3.18 F) of the elements of that level. Columns beside them are there for matching and sorting: text as it stands in
 the element (PN: all component groups, upper case), dates ``YYYYMMDD``, times ``HHMMSS.FFFFFF``.
 """
