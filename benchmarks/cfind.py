@@ -121,14 +121,25 @@ def fill_orthanc(port: int, studies: int) -> None:
             client.post(url, content=archive.getvalue()).raise_for_status()
 
 
-def measure(port: int, measured: list[Measured], rounds: int) -> dict[str, float]:
-    """Return the best of some rounds: responses a second of each kind."""
-    rates = {}
-    for kind in measured:
+def compare(ports: list[int], kind: Measured, rounds: int) -> list[float]:
+    """Return the responses a second that each server reaches in the best of some rounds, in which they take turns."""
+    for port in ports:
         require_responses(port, kind)
-        best = min(findscu(port, kind) for _ in range(rounds))
-        rates[kind.name] = kind.times * kind.responses / best
-    return rates
+    taken = [[findscu(port, kind) for port in ports] for _ in range(rounds)]
+    return [kind.times * kind.responses / min(times) for times in zip(*taken, strict=True)]
+
+
+def report(ports: list[int], measured: list[Measured], rounds: int) -> None:
+    print(f"client: findscu; {system_load()}")
+    print(f"{'responses a second':32} {'dicomsvc':>10} {'Orthanc':>10} {'ratio':>8}", flush=True)
+    for kind in measured:
+        ours, *others = compare(ports, kind, rounds)
+        line = f"{kind.name:32} {ours:10.0f}"
+        for theirs in others:
+            ratio = ours / theirs
+            line += f" {theirs:10.0f} {ratio:8.1f}{'' if ratio >= BAR else f'  below the bar of {BAR:g}'}"
+        print(line, flush=True)
+    print(system_load())
 
 
 def main() -> None:
@@ -148,27 +159,19 @@ def main() -> None:
             migrate(engine)
             fill(engine, studies)
             engine.dispose()
-            with own_dicom_server(settings) as port:
-                ours = measure(port, measured, arguments.rounds)
+            with own_dicom_server(settings) as own_port:
+                print(f"{studies} studies, {arguments.instances} instances", flush=True)
+                if arguments.without_orthanc:
+                    report([own_port], measured, arguments.rounds)
+                    return
+                with running_orthanc_ports(str(MEMORY) if MEMORY.is_dir() else None) as (http_port, dicom_port):
+                    started = time.perf_counter()
+                    fill_orthanc(http_port, studies)
+                    print(f"Orthanc was filled in {time.perf_counter() - started:.0f} s", flush=True)
+                    report([own_port, dicom_port], measured, arguments.rounds)
         finally:
             if embedded is not None:
                 embedded.stop()
-    print(f"{studies} studies, {arguments.instances} instances; client: findscu; {system_load()}", flush=True)
-    theirs: dict[str, float] = {}
-    if not arguments.without_orthanc:
-        with running_orthanc_ports(str(MEMORY) if MEMORY.is_dir() else None) as (port, dicom_port):
-            started = time.perf_counter()
-            fill_orthanc(port, studies)
-            print(f"Orthanc was filled in {time.perf_counter() - started:.0f} s", flush=True)
-            theirs = measure(dicom_port, measured, arguments.rounds)
-    print(f"{'responses a second':32} {'dicomsvc':>10} {'Orthanc':>10} {'ratio':>8}")
-    for name, rate in ours.items():
-        line = f"{name:32} {rate:10.0f}"
-        if name in theirs:
-            ratio = rate / theirs[name]
-            line += f" {theirs[name]:10.0f} {ratio:8.1f}{'' if ratio >= BAR else f'  below the bar of {BAR:g}'}"
-        print(line)
-    print(system_load())
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ PATIENT_COUNTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a listing returns of each result: exactly the attributes that are ``asked`` for, as tags.
+    """What a listing returns of each result: the attributes that are ``asked`` for, as tags, and the UIDs above it.
 
     ``level`` None lists patients; then `study.id` of one study of each stands for the patient.
     """

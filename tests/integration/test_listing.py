@@ -1,0 +1,82 @@
+"""Listings of the index: all results, page by page, at four levels."""
+
+import json
+
+import pytest
+
+from dicomsvc.store import Selection, Store
+from dicomsvc.store.query import Key, Level, Listing, Query, list_results, parse_attribute, parse_match, read_pages
+from dicomsvc.store.query import listing as listing_module
+from tests.instances import wsi_dataset
+from tests.integration.archive import keep, make_archive
+
+INSTANCE_NUMBER, PATIENT_ID, STUDY_UID = "00200013", "00100020", "0020000D"
+
+
+def key(name: str, text: str) -> Key:
+    attribute = parse_attribute(name)
+    return Key(attribute, parse_match(name, attribute.vr, text))
+
+
+def documents(store: Store, listing: Listing, *keys: Key) -> list[dict[str, dict[str, list[object]]]]:
+    listed = list_results(store.engine, listing, Query(keys=keys))
+    found = [json.loads(text) for page in read_pages(store.engine, listing, listed) for text in page]
+    assert len(found) == len(listed.keys)
+    return found
+
+
+@pytest.mark.parametrize("characters", [1, 400, 8 << 20])
+def test_pages_of_any_size_hold_every_result_once_and_in_order(
+    store: Store, monkeypatch: pytest.MonkeyPatch, characters: int
+) -> None:
+    monkeypatch.setattr(listing_module, "_PAGE_CHARACTERS", characters)
+    uids = {"study_instance_uid": "1.2.9", "series_instance_uid": "1.2.9.1"}
+    keep(store, *(wsi_dataset(**uids, frames=1, tile=16, instance_number=number) for number in range(70, 0, -1)))
+    found = documents(store, Listing(Level.INSTANCE, (INSTANCE_NUMBER,)), key("StudyInstanceUID", "1.2.9"))
+    assert [document[INSTANCE_NUMBER]["Value"] for document in found] == [[number] for number in range(1, 71)]
+
+
+def test_a_listing_has_what_was_asked_for_and_the_uids_above_it(store: Store) -> None:
+    make_archive(store)
+    [document] = documents(store, Listing(Level.STUDY, (PATIENT_ID,)), key("StudyInstanceUID", "1.2.3.3"))
+    assert document == {PATIENT_ID: {"vr": "LO", "Value": ["P-2"]}}
+    study = {STUDY_UID: {"vr": "UI", "Value": ["1.2.3.1"]}}
+    assert documents(store, Listing(Level.SERIES, ()), key("StudyInstanceUID", "1.2.3.1")) == [study, study]
+    assert not documents(store, Listing(Level.SERIES, ()), key("PatientID", "nobody"))
+
+
+def test_patients_of_two_issuers_with_one_id_are_two(store: Store) -> None:
+    for issuer, name in (("NORTH", "Adams^Anna"), ("SOUTH", "Brown^Bob"), ("NORTH", "Adams^Anna")):
+        ds = wsi_dataset(patient_id="1", patient_name=name, frames=1, tile=16)
+        ds.IssuerOfPatientID = issuer
+        keep(store, ds)
+    asked = (PATIENT_ID, "00100010", "00100021", "00201200", STUDY_UID)
+    found = documents(store, Listing(None, asked), key("PatientID", "1"))
+    told = {
+        (document["00100021"]["Value"][0], document["00201200"]["Value"][0]): document["00100010"]["Value"]
+        for document in found
+    }
+    assert told == {("NORTH", 2): [{"Alphabetic": "Adams^Anna"}], ("SOUTH", 1): [{"Alphabetic": "Brown^Bob"}]}
+    assert not any(STUDY_UID in document for document in found)
+
+
+def test_most_results_are_a_bound(store: Store) -> None:
+    make_archive(store)
+    listing = Listing(Level.INSTANCE, ())
+    assert len(list_results(store.engine, listing, Query(), most=3).keys) == 3
+    assert len(list_results(store.engine, listing, Query()).keys) == 10
+
+
+def test_a_selection_is_narrowed_by_every_level_that_it_names(store: Store) -> None:
+    make_archive(store)
+
+    def selected(**unique_keys: tuple[str, ...]) -> list[str]:
+        keys = store.instances.select(Selection(**unique_keys)).keys
+        return sorted(record.sop_instance_uid for record in store.instances.read(keys))
+
+    assert len(selected(patient_ids=("P-1",))) == 6
+    assert len(selected(patient_ids=("P-1",), study_instance_uids=("1.2.3.1", "1.2.3.3"))) == 4
+    assert selected(study_instance_uids=("1.2.3.1",), series_instance_uids=("1.2.3.4.1",)) == []
+    assert selected(sop_instance_uids=("1.2.3.4.1.2", "1.2.3.1.1.1")) == ["1.2.3.1.1.1", "1.2.3.4.1.2"]
+    contexts = store.instances.select(Selection(patient_ids=("P-1",))).contexts
+    assert contexts == (("1.2.840.10008.5.1.4.1.1.77.1.6", "1.2.840.10008.1.2.4.50"),)
