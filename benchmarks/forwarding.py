@@ -1,6 +1,6 @@
 """Forwarding against DCMTK's `storescu`, in one run: the same slide instance to the same `storescp +B`.
 
-    python benchmarks/forwarding.py [--megabytes 1000] [--rounds 3]
+    python -m benchmarks.forwarding [--megabytes 1000] [--rounds 3]
 
 Ours is a whole forward: what is still to go is read from the database, every byte is compared with the digest taken
 when it came, and what became of the instance is written down. `storescu` reads a file and sends it. Both take turns.
@@ -14,9 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from cstore import FRAME_BYTES, Receiver, Uids, send, storescp_receiver, write_instance
 from pydantic import SecretStr
 
+from benchmarks.cstore import FRAME_BYTES, Receiver, Uids, send, storescp_receiver, write_instance
 from dicomsvc.config import DatabaseSettings, Settings, StoreSettings
 from dicomsvc.dimse.peers import KnownPeers
 from dicomsvc.jobs import Jobs, Progress, Work

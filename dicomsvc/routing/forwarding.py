@@ -109,12 +109,12 @@ class _Meter:
 def _send(work: Work, ledger: Ledger, record: Forward) -> Mapping[str, Any]:
     items = ledger.items()
     meter = _Meter(work, record.instances, record.sent + record.confirmed, record.bytes, record.bytes_sent)
-    answered = went = 0
+    heard = went = 0
     trouble, again = "", ""
     try:
         for answer in _audited(work, record, items, _answers(work, record, items, meter.sent)):
             ledger.record(answer)
-            answered += answer.status is not None
+            heard += 1
             went += answer.verdict is Verdict.SENT
             meter.done += answer.verdict is Verdict.SENT
             if answer.verdict is Verdict.AGAIN:
@@ -130,7 +130,7 @@ def _send(work: Work, ledger: Ledger, record: Forward) -> Mapping[str, Any]:
     reason = trouble or again
     if reason:
         if not ledger.given_up():
-            raise _paused(work, ledger, record, reason, holds=not answered, progress=bool(went), meter=meter)
+            raise _paused(work, ledger, record, reason, holds=not heard, progress=bool(went), meter=meter)
         ledger.fail_rest(f"given up after {work.store.settings.routing.give_up_hours:g} hours: {reason}")
     meter.tell()
     if record.commitment and ledger.committable():

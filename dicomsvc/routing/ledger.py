@@ -101,7 +101,10 @@ class Ledger:
             return connection.execute(statement).rowcount == 1
 
     def items(self) -> list[Item]:
-        """Return what is still to go; what has been deleted meanwhile is noted as skipped."""
+        """Return what is still to go; what has been deleted meanwhile is noted as skipped.
+
+        What was not tried yet comes first: one that the destination cannot take keeps none from it.
+        """
         waiting = select(_i.sop_instance_uid).where(_i.forward == self._number, _i.state == "waiting")
         statement = (
             select(instance, _i.series_instance_uid, _IDENTITY_REMOVED.label("identity_removed"))
@@ -109,7 +112,7 @@ class Ledger:
             .join(series, series.c.id == instance.c.series_key)
             .join(study, study.c.id == series.c.study_key)
             .where(_i.forward == self._number, _i.state == "waiting")
-            .order_by(_i.series_instance_uid, instance.c.instance_number, instance.c.id)
+            .order_by(_i.at.nulls_first(), _i.series_instance_uid, instance.c.instance_number, instance.c.id)
         )
         with database_errors(), self._engine.begin() as connection:
             rows = connection.execute(statement).all()
@@ -156,7 +159,7 @@ class Ledger:
         Parameters
         ----------
         holds
-            The destination as a whole is in trouble: others do not take the place meanwhile.
+            The destination could not even be asked: others do not take the place meanwhile.
         progress
             Something went across this time: the next pause is the first one again.
         """

@@ -10,7 +10,7 @@ from dicomsvc.config import WebDestination
 from dicomsvc.dimse.outgoing import Outgoing
 from dicomsvc.errors import Cancelled, DamagedFile, DicomsvcError, OutOfResources, PeerFailure
 from dicomsvc.routing.addresses import resolve
-from dicomsvc.routing.http import HttpAnswer, HttpClient, Url
+from dicomsvc.routing.http import HttpAnswer, HttpClient, Patience, Url
 from dicomsvc.routing.ledger import Item
 from dicomsvc.routing.packing import Packing
 from dicomsvc.routing.statuses import Answer, Verdict, verdict_of, verdict_of_http
@@ -22,6 +22,9 @@ _HEAD: Final = f"--{_BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encod
 _TAIL: Final = f"\r\n--{_BOUNDARY}--\r\n".encode()
 _PIECE_BYTES: Final = 1 << 20
 _MOST_ANSWER_BYTES: Final = 1 << 20
+_PATIENCE: Final = Patience(connect=10, step=300)
+_MOST_TROUBLES: Final = 2
+"""Instances in a row that the service had no room for, before it is left alone for now."""
 _REFERENCED, _FAILED = "00081199", "00081198"
 _WARNING_REASON, _FAILURE_REASON = "00081196", "00081197"
 # Who we are, or where the service is, is what is wrong: it is so for all instances.
@@ -57,9 +60,14 @@ def stow_all(
         addresses = resolve(url.host, url.port)
     except OSError as error:
         raise PeerFailure(f"{url.host} has no address that is known") from error
-    with HttpClient(url, addresses, tls=tls) as client:
+    troubles = 0
+    with HttpClient(url, addresses, patience=_PATIENCE, tls=tls) as client:
         for item in items:
-            yield _send(client, url, headers, item, packing, progress)
+            answer = _send(client, url, headers, item, packing, progress)
+            yield answer
+            troubles = troubles + 1 if answer.verdict is Verdict.AGAIN else 0
+            if troubles >= _MOST_TROUBLES:
+                raise PeerFailure(answer.note)
 
 
 def _send(
