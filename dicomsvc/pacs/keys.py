@@ -30,7 +30,7 @@ INSTANCE_AVAILABILITY: Final = "00080056"
 TIMEZONE_OFFSET: Final = "00080201"
 # What every response has: not keys that could match, or fail to.
 _OF_THE_RESPONSE: Final = frozenset({SPECIFIC_CHARACTER_SET, LEVEL, RETRIEVE_AE_TITLE, INSTANCE_AVAILABILITY})
-_NOT_MATCHED: Final = frozenset("OB OD OF OL OV OW SQ UN".split())
+NOT_MATCHED: Final = frozenset("OB OD OF OL OV OW SQ UN".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +121,11 @@ class _Reading:
             for inner in element.value[0] if element.value else ():
                 self._add_keys(inner, path)
             return
-        text = _text_of(element)
+        text = text_of(element)
         if not text or path[0] == TIMEZONE_OFFSET:
             return
         vr = vr_of(path[-1])
-        if vr in _NOT_MATCHED:
+        if vr in NOT_MATCHED:
             self.all_supported = False
             return
         attribute = Attribute(path, vr, str(element.keyword or path[-1]))
@@ -144,7 +144,8 @@ def _returned_at(tag: str, level: QueryLevel) -> bool:
     return tag not in PATIENT_COUNTS and level_of(tag) <= (rows or Level.STUDY)
 
 
-def _text_of(element: DataElement) -> str:
+def text_of(element: DataElement) -> str:
+    """Return a key's value as text, several values with backslashes between them."""
     value = element.value
     if value is None or (isinstance(value, list | tuple) and not value):
         return ""

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom import Dataset, dcmread
+from pydicom import DataElement, Dataset, dcmread
+from pydicom.datadict import dictionary_VR
 from pynetdicom import AE
 
 from dicomsvc.config import PeerSettings, Permission, Settings
@@ -301,3 +302,46 @@ def test_slide_that_has_been_stored_leaves_the_worklist(
     assert upkeep.complete() == int(completed)
     assert worklist.get(entry.uid).status is (Status.COMPLETED if completed else Status.SCHEDULED)
     assert upkeep.complete() == 0
+
+
+def test_most_results_of_the_settings_hold(settings: Settings, store: Store, worklist: Worklist) -> None:
+    for number in range(3):
+        worklist.create(content(container={"identifier": f"C-{number}"}, specimens=[]), "tests")
+    limited = settings.model_copy(update={"dimse": settings.dimse.model_copy(update={"find_limit": 2})})
+    with Store(limited) as bounded:
+        server = DimseServer(limited.dimse, SERVICES, bounded)
+        server.start()
+        items, statuses = ask(server, keys())
+        assert (len(items), statuses[-1]) == (2, 0xA700)
+        assert ask(server, keys(ContainerIdentifier="C-[12]"))[1] == [0x0000]
+        server.stop(2)
+
+
+HOSTILE = (
+    "'; DROP TABLE worklist_entry; --", "%s%(p0)s", "*" * 300, "?" * 399 + "*", "\\\\\\", "^=^=^", "(((((", "[a-", "-",
+    "99999999", "0-0", "1e999", "\x1b$)C", "\x85\xa0\xff", "x" * 5000, "2.25." + "9" * 80, "*\\*", '""',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_whatever_a_key_holds_is_answered(server: DimseServer, value: str) -> None:
+    asked = Dataset()
+    asked.SpecificCharacterSet = "ISO_IR 192"
+    for keyword in (
+        "AccessionNumber",
+        "PatientID",
+        "PatientName",
+        "PatientBirthDate",
+        "StudyInstanceUID",
+        "PatientSex",
+    ):
+        step, specimen = Dataset(), Dataset()
+        asked[keyword] = DataElement(keyword, dictionary_VR(keyword), value, validation_mode=0)
+        tag = "ScheduledProcedureStepStartDate"
+        step[tag] = DataElement(tag, "DA", value, validation_mode=0)
+        specimen["ContainerIdentifier"] = DataElement("ContainerIdentifier", "LO", value, validation_mode=0)
+        asked.ScheduledProcedureStepSequence, asked.ScheduledSpecimenSequence = [step], [specimen]
+        _, statuses = ask(server, asked)
+        assert statuses[-1] in (0x0000, 0xA900, 0xC000), keyword
+        del asked[keyword]
+    assert len(ask(server, keys(PatientID="P-1"))[0]) == 1

@@ -17,47 +17,50 @@ from dicomsvc.dimse.contexts import MESSAGE_SYNTAXES
 from dicomsvc.dimse.peers import Permission
 from dicomsvc.dimse.services import Service
 from dicomsvc.dimse.session import Session
-from dicomsvc.errors import BadRequest, NotAllowed, OutOfResources
+from dicomsvc.errors import BadRequest, OutOfResources
 from dicomsvc.pacs.border import answering
+from dicomsvc.pacs.find import PENDING_WITH_UNSUPPORTED_KEYS
 from dicomsvc.pacs.identifiers import UTF_8, encode_identifier
 from dicomsvc.pacs.worklist.keys import Wanted, conditions, read_keys
 from dicomsvc.store.database import database_errors
 from dicomsvc.store.query.conditions import Parameters
 
 MODALITY_WORKLIST_FIND: Final = "1.2.840.10008.5.1.4.31"
-_PENDING_WITH_UNSUPPORTED_KEYS: Final = 0xFF01
 _PAGE: Final = 100
+"""Items between two looks for a C-CANCEL."""
 _TIME_LIMIT_MS: Final = 30_000
 _CHARACTER_SET: Final = {"00080005": {"vr": "CS", "Value": [UTF_8]}}
 
 
 def find(session: Session, message: Message) -> None:
     """Answer a query with the items that match, until all are sent or the scanner cancels."""
-    if not session.allows(Permission.WORKLIST):
-        raise NotAllowed("this application entity may not read the worklist")
     identifier = session.read_data_set(message)
     record_query(session, message, identifier)
     wanted = read_keys(identifier)
-    status = commands.PENDING if wanted.all_supported else _PENDING_WITH_UNSUPPORTED_KEYS
-    for attributes in found(session.store.engine, wanted):
+    status = commands.PENDING if wanted.all_supported else PENDING_WITH_UNSUPPORTED_KEYS
+    response = commands.encode_response(message.command, status, has_data_set=True)
+    context, sent = message.context, 0
+    most = session.store.settings.dimse.find_limit
+    for page in pages(session.store.engine, wanted):
         if session.channel.cancelled(message.command.message_id):
             session.respond(message, commands.CANCELLED)
             return
-        _send(session, message, status, encode_identifier(attributes, wanted.shape, message.context.transfer_syntax))
+        wished = page[: most - sent] if most else page
+        items = (encode_identifier(attributes, wanted.shape, context.transfer_syntax) for attributes in wished)
+        session.channel.send_messages(context.context_id, ((response, item) for item in items))
+        sent += len(wished)
+        if len(wished) < len(page):
+            raise OutOfResources(f"more than {most} results: ask for something narrower")
     session.respond(message, commands.SUCCESS)
 
 
-def _send(session: Session, message: Message, status: int, identifier: bytes) -> None:
-    context_id = message.context.context_id
-    session.channel.send_command(context_id, commands.encode_response(message.command, status, has_data_set=True))
-    session.channel.send_data_set(context_id, identifier)
-
-
-def found(engine: Engine, wanted: Wanted) -> Iterator[dict[str, Any]]:
-    """Yield the items that match, as DICOM JSON, in the order in which they were entered.
+def pages(engine: Engine, wanted: Wanted) -> Iterator[list[dict[str, Any]]]:
+    """Yield the items that match, as DICOM JSON, page by page, in the order in which they were entered.
 
     Raises
     ------
+    BadRequest
+        When PostgreSQL cannot evaluate a key.
     OutOfResources
         When the database does not answer, or not in time.
     """
@@ -66,12 +69,14 @@ def found(engine: Engine, wanted: Wanted) -> Iterator[dict[str, Any]]:
         parameters = Parameters()
         asked = conditions(wanted, parameters)
         where = " AND ".join((f"id > {parameters.add(last)}", "status NOT IN ('completed', 'cancelled')", *asked))
-        statement = f"SELECT id, attributes FROM worklist_entry WHERE {where} ORDER BY id LIMIT {_PAGE}"  # noqa: S608 - conditions hold parameters, tags and our names only
+        tags = f"CAST({parameters.add(list(wanted.shape))} AS text[])"
+        item = f"(SELECT jsonb_object_agg(key, value) FROM jsonb_each(attributes) WHERE key = ANY({tags}))"  # noqa: S608 - a parameter
+        statement = f"SELECT id, {item} FROM worklist_entry WHERE {where} ORDER BY id LIMIT {_PAGE}"  # noqa: S608 - parameters, tags and our names only
         with database_errors(), engine.connect() as connection:
             rows = _run(connection, statement, parameters.values)
-        for row in rows:
-            last = row[0]
-            yield {**_CHARACTER_SET, **row[1]}
+        if rows:
+            last = rows[-1][0]
+            yield [{**_CHARACTER_SET, **(attributes or {})} for _, attributes in rows]
         if len(rows) < _PAGE:
             return
 
@@ -89,5 +94,9 @@ def _run(connection: Connection, statement: str, values: dict[str, object]) -> l
 
 
 WORKLIST: Final = Service(
-    commands.C_FIND_RQ, MODALITY_WORKLIST_FIND.__eq__, MESSAGE_SYNTAXES, answering("worklist query", find)
+    commands.C_FIND_RQ,
+    MODALITY_WORKLIST_FIND.__eq__,
+    MESSAGE_SYNTAXES,
+    answering("worklist query", find),
+    permission=Permission.WORKLIST,
 )

@@ -7,6 +7,7 @@ from pydicom import DataElement, Dataset
 
 from dicomsvc.errors import InvalidIdentifier
 from dicomsvc.pacs.identifiers import Shape
+from dicomsvc.pacs.keys import NOT_MATCHED, SPECIFIC_CHARACTER_SET, TIMEZONE_OFFSET, text_of
 from dicomsvc.pacs.worklist.items import START_DATE, START_TIME
 from dicomsvc.store.query import Attribute, Match, parse_match, vr_of
 from dicomsvc.store.query.conditions import Parameters, element_condition, sequence_condition
@@ -14,9 +15,6 @@ from dicomsvc.store.query.values import Range, Texts
 
 _MOST_KEYS: Final = 256
 _DEEPEST: Final = 7
-_CHARACTER_SET: Final = "00080005"
-_TIMEZONE_OFFSET: Final = "00080201"
-_NOT_MATCHED: Final = frozenset("OB OD OF OL OV OW SQ UN".split())
 _WILDCARD: Final = frozenset("*?")
 # Columns with an index, for keys without wildcards.
 INDEXED: Final = {
@@ -51,9 +49,9 @@ def read_keys(identifier: Dataset) -> Wanted:
         When a value is none of its VR.
     """
     reading = _Reading()
-    shape = {tag: inner for tag, inner in reading.shape_of(identifier, ()).items() if tag != _CHARACTER_SET}
+    shape = {tag: inner for tag, inner in reading.shape_of(identifier, ()).items() if tag != SPECIFIC_CHARACTER_SET}
     # What says in which repertoire the response is.
-    return Wanted(reading.matches, dict(sorted({_CHARACTER_SET: None, **shape}.items())), reading.all_supported)
+    return Wanted(reading.matches, dict(sorted({SPECIFIC_CHARACTER_SET: None, **shape}.items())), reading.all_supported)
 
 
 class _Reading:
@@ -65,7 +63,7 @@ class _Reading:
         shape: dict[str, Shape | None] = {}
         for element in data_set:
             tag = f"{int(element.tag):08X}"
-            if element.tag.element == 0 or (tag == _CHARACTER_SET and above):
+            if element.tag.element == 0 or (tag == SPECIFIC_CHARACTER_SET and above):
                 continue
             vr = vr_of(tag)
             if element.tag.is_private or vr == "UN" or (vr == "SQ") != (element.VR == "SQ"):
@@ -80,10 +78,10 @@ class _Reading:
             if len(items) > 1 or len(path) > _DEEPEST:
                 raise InvalidIdentifier("a sequence key has more than one item, or lies too deep (PS3.4 C.2.2.2.6)")
             return self.shape_of(items[0], path) if items and len(items[0]) else None
-        text = _text_of(element)
-        if not text or path[-1] in (_CHARACTER_SET, _TIMEZONE_OFFSET):
+        text = text_of(element)
+        if not text or path[-1] in (SPECIFIC_CHARACTER_SET, TIMEZONE_OFFSET):
             return None
-        if vr in _NOT_MATCHED:
+        if vr in NOT_MATCHED:
             self.all_supported = False
             return None
         match = parse_match(str(element.keyword or path[-1]), vr, text)
@@ -116,25 +114,23 @@ def conditions(wanted: Wanted, parameters: Parameters) -> list[str]:
 def _start_conditions(
     matches: dict[Path, tuple[str, Match]], parameters: Parameters
 ) -> tuple[list[str], dict[Path, tuple[str, Match]]]:
-    """Take a range of start dates together with one of times as one range (PS3.4 Table K.6-1, C.2.2.2.5)."""
+    """Match the start by its columns.
+
+    A range of dates together with one of times is one range of moments (PS3.4 Table K.6-1, C.2.2.2.5).
+    """
     dated, timed = (matches[path][1] if path in matches else None for path in (START_DATE, START_TIME))
-    if not (isinstance(dated, Range) and isinstance(timed, Range) and dated.open):
+    if not isinstance(dated, Range):
         return [], matches
+    together = dated.open and isinstance(timed, Range)
+    start = "start_date"
+    taken = (START_DATE, START_TIME) if together else (START_DATE,)
     found = []
-    start = "(start_date, start_time)"
-    if dated.low is not None:
-        found.append(f"{start} >= ({parameters.add(dated.low)}, {parameters.add((timed.low or '000000')[:6])})")
-    if dated.high is not None:
-        found.append(f"{start} <= ({parameters.add(dated.high)}, {parameters.add((timed.high or '235959')[:6])})")
-    return found, {path: key for path, key in matches.items() if path not in (START_DATE, START_TIME)}
-
-
-def _text_of(element: DataElement) -> str:
-    value = element.value
-    if value is None or (isinstance(value, list | tuple) and not value):
-        return ""
-    if isinstance(value, bytes):
-        return value.decode("latin-1")
-    if isinstance(value, str) or not hasattr(value, "__iter__") or (element.VR == "PN" and element.VM == 1):
-        return str(value)
-    return "\\".join("" if part is None else str(part) for part in value)
+    for sign, date, time in ((">=", dated.low, "000000"), ("<=", dated.high, "235959")):
+        if date is None:
+            continue
+        end = parameters.add(date)
+        if together and isinstance(timed, Range):
+            moment = (timed.low if sign == ">=" else timed.high) or time
+            start, end = "(start_date, start_time)", f"({end}, {parameters.add(moment[:6])})"
+        found.append(f"{start} {sign} {end}")
+    return found, {path: key for path, key in matches.items() if path not in taken}
