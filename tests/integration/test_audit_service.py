@@ -3,8 +3,10 @@
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,8 +18,8 @@ from lxml import etree
 from pydicom.uid import generate_uid
 
 from dicomsvc.auth import hash_token
-from tests.conftest import RunningService, require_program, running_service
-from tests.instances import VL_WHOLE_SLIDE, part10, wsi_dataset
+from tests.conftest import RunningService, require_program, running_service, start_service
+from tests.instances import VL_WHOLE_SLIDE, part10, write_instances, wsi_dataset
 
 SCHEMA = etree.RelaxNG(etree.parse(Path(__file__).parents[1] / "data" / "audit-message.rng"))
 TOKEN = "a-token-of-ada"
@@ -177,3 +179,46 @@ def test_every_role_says_that_it_started_the_chain_verifies_and_no_log_names_a_p
     assert json.loads(done.stdout)["sound"], done.stdout
     assert MARKER not in service.log.read_text()
     assert MARKER not in httpx.get(f"{service.url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}).text
+
+
+@pytest.mark.slow
+@pytest.mark.peer
+def test_every_instance_that_survives_a_kill_is_in_the_trail_once(tmp_path: Path) -> None:
+    """Sum of the trail's counts against the index, after kills in the middle of C-STORE."""
+    written = write_instances(tmp_path / "sent", 400)
+    with tempfile.TemporaryDirectory(prefix="dicomsvc-") as name:
+        Path(name).chmod(0o755)
+        data = Path(name) / "data"
+        for seconds in (1.0, 2.0, 0.5):
+            running = start_service(data)
+            command = [require_program("storescu"), "-R", "-xy", "-aet", "SCANNER", "+sd", "127.0.0.1"]
+            sender = subprocess.Popen(
+                [*command, str(running.dimse_port), str(tmp_path / "sent")],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            time.sleep(seconds)
+            with httpx.Client(timeout=30) as client:
+                pids = [each["pid"] for each in client.get(f"{running.url}/api/status").json()["processes"]]
+            for pid in (*pids, running.process.pid):
+                os.kill(pid, signal.SIGKILL)
+            running.process.wait(20)
+            sender.wait(60)
+        running = start_service(data)
+        with httpx.Client(timeout=60) as client:
+            stored = client.get(f"{running.dicomweb}/instances", params={"limit": 1000}).json()
+        command = [sys.executable, "-m", "dicomsvc", "audit", "list", "--limit", "10000", "--json", "--data", str(data)]
+        told = json.loads(subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout)
+        created = 0
+        for row in told:
+            root = etree.fromstring(row["message"])
+            action = root.find("EventIdentification").get("EventActionCode")
+            if row["event"] == "instances-transferred" and row["outcome"] == 0 and action == "C":
+                created += sum(int(each.get("NumberOfInstances")) for each in root.iter("SOPClass"))
+        verify = [sys.executable, "-m", "dicomsvc", "audit", "verify", "--data", str(data)]
+        sound = subprocess.run(verify, capture_output=True, text=True, timeout=120, check=False)
+        running.process.terminate()
+        running.process.wait(40)
+    assert 0 < len(stored) <= len(written)
+    assert created == len(stored)
+    assert sound.returncode == 0, sound.stdout
