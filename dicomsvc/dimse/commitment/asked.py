@@ -109,6 +109,7 @@ _OF_EVENT = text(
     "SELECT transaction_uid FROM commitment_asked WHERE sent_as @> ARRAY[CAST(:sent_as AS text)]"
     " AND ae_title = :ae_title FOR UPDATE"
 )
+_EXPECTED = text("SELECT EXISTS (SELECT FROM commitment_asked WHERE ae_title = :ae_title)")
 _SET_REASONS = text(
     "UPDATE commitment_asked_instance AS asked SET failure_reason = told.reason"
     " FROM unnest(CAST(:classes AS text[]), CAST(:instances AS text[]), CAST(:reasons AS integer[]))"
@@ -180,6 +181,12 @@ def claim_due(engine: Engine, *, lease_seconds: float) -> Due | None:
     with database_errors(), engine.begin() as connection:
         row = connection.execute(_CLAIM, {"seconds": lease_seconds}).one_or_none()
     return None if row is None else Due(row.transaction_uid, row.ae_title, row.attempts, row.requested_at)
+
+
+def expects_reports(engine: Engine, ae_title: str) -> bool:
+    """Whether an application entity was ever asked for anything."""
+    with database_errors(), engine.connect() as connection:
+        return bool(connection.scalar(_EXPECTED, {"ae_title": ae_title}))
 
 
 def record_event(engine: Engine, ae_title: str, event: EventInformation) -> str | None:

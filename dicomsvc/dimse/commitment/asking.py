@@ -46,8 +46,8 @@ from dicomsvc.dimse.peers import KnownPeers
 from dicomsvc.dimse.requestor import Association, Peer
 from dicomsvc.errors import BadRequest, ConfigurationError, PeerFailure
 
-MOST_INSTANCES: Final = 20_000
-"""Instances of one request; more would make messages longer than nodes take."""
+MOST_INSTANCES: Final = 40_000
+"""Instances of one request; more could make the report longer than `codec.LARGEST_BYTES`."""
 _LEASE_SECONDS: Final = 180.0
 _RESPONSE_SECONDS: Final = 60.0
 _MESSAGE_ID: Final = 1

@@ -14,7 +14,7 @@ from dicomsvc.dimse.commands import (
     SUCCESS,
     encode_response,
 )
-from dicomsvc.dimse.commitment.asked import record_event
+from dicomsvc.dimse.commitment.asked import expects_reports, record_event
 from dicomsvc.dimse.commitment.codec import LARGEST_BYTES, decode_event
 from dicomsvc.dimse.commitment.model import (
     ALL_COMMITTED,
@@ -58,6 +58,9 @@ def _status_of(engine: Engine, ae_title: str, channel: MessageChannel, message: 
     if command.number(EVENT_TYPE_ID) not in (ALL_COMMITTED, FAILURES_EXIST):
         return NO_SUCH_EVENT_TYPE
     try:
+        if not expects_reports(engine, ae_title):
+            _log.warning("%s reports on storage commitment, and was never asked for any", ae_title)
+            return INVALID_ARGUMENT_VALUE
         event = decode_event(read_encoded(channel, LARGEST_BYTES), message.context.transfer_syntax)
         if record_event(engine, ae_title, event) is None:
             _log.warning(

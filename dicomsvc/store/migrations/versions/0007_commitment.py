@@ -23,6 +23,7 @@ CREATE TABLE commitment (
   UNIQUE (ae_title, transaction_uid, content)
 );
 CREATE INDEX commitment_due ON commitment (state, due_at) WHERE state IN ('requested', 'checked');
+CREATE INDEX commitment_transaction ON commitment (transaction_uid);
 CREATE INDEX commitment_requested ON commitment (requested_at);
 CREATE TABLE commitment_instance (
   commitment bigint NOT NULL REFERENCES commitment (id) ON DELETE CASCADE,
@@ -45,6 +46,8 @@ CREATE TABLE commitment_asked (
   last_error text
 );
 CREATE INDEX commitment_asked_due ON commitment_asked (due_at) WHERE state IN ('asking', 'asked');
+CREATE INDEX commitment_asked_requested ON commitment_asked (requested_at);
+CREATE INDEX commitment_asked_ae_title ON commitment_asked (ae_title);
 CREATE INDEX commitment_asked_sent_as ON commitment_asked USING gin (sent_as);
 CREATE TABLE commitment_asked_instance (
   transaction_uid text COLLATE "C" NOT NULL REFERENCES commitment_asked (transaction_uid) ON DELETE CASCADE,
