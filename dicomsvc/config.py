@@ -77,7 +77,7 @@ class Permission(StrEnum):
 class PeerSettings(Section):
     ae_title: str = Field(pattern=AE_TITLE)
     """Application Entity Title by which it calls, and is called."""
-    host: str | None = None
+    host: str | None = Field(None, pattern=r"^[A-Za-z0-9:][A-Za-z0-9_.:-]{0,252}$")
     """Name or address where it is called; unset: it only calls."""
     port: int = Field(104, ge=1, le=65535)
     """Port where it is called."""

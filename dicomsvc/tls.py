@@ -35,6 +35,8 @@ TLS_1_2_SUITES: Final = (
 )
 """By OpenSSL's names; those of TLS 1.3 are all allowed."""
 
+# OpenSSL's level for 112 bits of security at least, as RFC 9325 4.5 wants of keys: RSA from 2048 bits on.
+_STRENGTH: Final = "@SECLEVEL=2"
 _READABLE_BY_OTHERS: Final = 0o007
 _NOT_TLS: Final = frozenset(
     {"HTTP_REQUEST", "WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"}
@@ -98,7 +100,11 @@ class ClientTls:
         OSError
             When it fails; `failure_of_handshake` tells why. The connection is closed.
         """
-        secured = self.context.wrap_socket(connection, server_hostname=self.name or host, do_handshake_on_connect=False)
+        name = self.name or host
+        try:
+            secured = self.context.wrap_socket(connection, server_hostname=name, do_handshake_on_connect=False)
+        except ValueError as error:
+            raise WrongCertificate(f"no certificate can be for the name {name!r}") from error
         try:
             secured.do_handshake()
             shown = hashlib.sha256(secured.getpeercert(binary_form=True) or b"").hexdigest()
@@ -273,7 +279,7 @@ def failure_of_handshake(error: OSError) -> str:
 def _hardened(protocol: int) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(":".join(TLS_1_2_SUITES))
+    context.set_ciphers(":".join((_STRENGTH, *TLS_1_2_SUITES)))
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     return context
 

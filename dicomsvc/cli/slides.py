@@ -1,7 +1,7 @@
 """Commands that move slides: convert, import, send, echo."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +24,7 @@ MppOption = Annotated[
 DeidentifyOption = Annotated[
     bool, typer.Option("--deidentify", help="Leave out label, macro image, scanner properties and dates.")
 ]
+_ECHO_SECONDS = 30
 PeerArgument = Annotated[
     str, typer.Argument(metavar="PEER", help="Name of a peer (`dicomsvc peers list`), or HOST:PORT where one listens.")
 ]
@@ -134,7 +135,7 @@ def echo(
     from dicomsvc.dimse import echo as ask
 
     target = find_target(peer, called, calling, data)
-    seconds = ask(target)
+    seconds = ask(replace(target, response_timeout_seconds=_ECHO_SECONDS))
     emit({"seconds": seconds}, f"{_described(target)} answers in {seconds * 1000:.0f} ms", as_json=as_json)
 
 

@@ -1,6 +1,7 @@
 """``/api/peers``: the application entities that this node knows."""
 
-from typing import Annotated, Any, Self
+from dataclasses import replace
+from typing import Annotated, Any, Final, Self
 
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,6 +12,7 @@ from dicomsvc.dimse.peer_book import Entry, PeerBook
 from dicomsvc.dimse.peers import KnownPeers
 from dicomsvc.store import Store
 
+_ECHO_SECONDS: Final = 20
 Name = Annotated[str, Path(pattern=rf"^{PEER_NAME}$", description="Name of the peer")]
 
 
@@ -95,7 +97,8 @@ def peer_routes(store: Store) -> APIRouter:
 
     @router.post("/{name}/echo", summary="Ask a peer whether it answers (C-ECHO); 502 when it does not")
     def echo_peer(name: Name) -> EchoAnswer:
-        return EchoAnswer(seconds=echo(peers.call(book.find(name).known())))
+        peer = peers.call(book.find(name).known())
+        return EchoAnswer(seconds=echo(replace(peer, pdu_timeout_seconds=10, response_timeout_seconds=_ECHO_SECONDS)))
 
     return router
 

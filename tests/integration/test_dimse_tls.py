@@ -331,6 +331,8 @@ def test_the_server_is_verified_by_name_or_by_fingerprint(
         called(stranger.issue("x"))
     with pytest.raises(PeerFailure, match="none of those known of it"):
         called(own, certificates=(elsewhere.fingerprint,))
+    with pytest.raises(PeerFailure, match="no certificate can be for the name"):
+        called(own, certificates=(f"CN={'x' * 70}.example.org",))
 
 
 def test_calling_a_plain_port_by_tls_fails_in_words(serve: Serve, authority: Authority) -> None:

@@ -282,6 +282,9 @@ def test_wrong_peers_are_refused_by_rest_with_what_is_wrong(service: RunningServ
         refused(400, "addresses", addresses=["10.0.0.0/33"])
         refused(400, "certificates", certificates=["1234"])
         refused(400, "name", name="a b")
+        refused(400, "host", host=".example.org")
+        refused(400, "host", host="exa mple")
+        refused(400, "deidentify", deidentify="nonsense")
         refused(422, "may", may=["eat"])
         assert client.patch("/api/peers/self", json={"port": 3}).status_code == 409
         assert client.delete("/api/peers/self").status_code == 409
