@@ -14,10 +14,11 @@ from pydicom.sr.coding import Code
 from dicomsvc.config import Settings
 from dicomsvc.deidentify.admission import Admission, Verdict, admission
 from dicomsvc.deidentify.layout import Layout
+from dicomsvc.deidentify.output import Write
 from dicomsvc.deidentify.pixels import FramesOut, can_be_blanked, label_area
 from dicomsvc.deidentify.profile import Profile, profile_named
 from dicomsvc.deidentify.pseudonyms import Pseudonyms
-from dicomsvc.deidentify.rewriting import Rewriter, Write
+from dicomsvc.deidentify.rewriting import Plan, Rewriter
 from dicomsvc.deidentify.rules import Rules
 from dicomsvc.deidentify.secret import site_secret
 from dicomsvc.deidentify.table import EDITION
@@ -129,20 +130,17 @@ class Deidentifier:
         with source.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
             write(_file_meta(instance, self.uid(instance.sop_instance_uid)))
             frames_out = None if instance.frames is None else FramesOut(data, instance.frames, write, layout)
-            rewriter = Rewriter(
-                data,
-                file.fileno(),
-                write,
+            plan = Plan(
                 self._rules,
                 values,
                 self._marks(layout, verdict),
-                keep_safe_private=self.profile.retain_safe_private,
-                true_tables=_true_tables(data, instance, frames_out, verdict),
-                pixels=_pixel_writer(instance, frames_out, verdict, self.profile),
-                anonymous_code=layout.code_sequence(_PERSON_IDENTIFICATION_CODE_SEQUENCE, [_ANONYMOUS]),
+                _true_tables(data, instance, frames_out, verdict),
+                _pixel_writer(instance, frames_out, verdict, self.profile),
+                layout.code_sequence(_PERSON_IDENTIFICATION_CODE_SEQUENCE, [_ANONYMOUS]),
+                self.profile.retain_safe_private,
             )
             try:
-                rewriter.run(read_file_meta(data).end, layout.encoding)
+                Rewriter(data, file.fileno(), write, plan).run(read_file_meta(data).end, layout.encoding)
             except (DicomsvcError, OSError):
                 raise
             except MemoryError:
@@ -151,7 +149,7 @@ class Deidentifier:
                 # Neither the text nor the chain of a foreign exception: they may hold values.
                 raise NotParseable(f"the file cannot be de-identified ({type(error).__name__})") from None
 
-    def _marks(self, layout: Layout, verdict: Verdict) -> list[tuple[int, bytes]]:
+    def _marks(self, layout: Layout, verdict: Verdict) -> tuple[tuple[int, bytes], ...]:
         """Return what says that the object was de-identified (PS3.15 E.1.1, PS3.3 C.7.1.1, C.12.1)."""
         temporal = self.profile.temporal_information.encode("ascii")
         marks = [
@@ -161,7 +159,7 @@ class Deidentifier:
         ]
         if verdict is Verdict.BLANK_LABEL:
             marks.append((0x00280301, layout.element(0x00280301, "CS", b"NO")))
-        return [*marks, (0x00280303, layout.element(0x00280303, "CS", temporal))]
+        return (*marks, (0x00280303, layout.element(0x00280303, "CS", temporal)))
 
 
 def deidentifier(settings: Settings, name: str) -> Deidentifier:

@@ -14,8 +14,8 @@ from pydicom import uid as known
 
 from dicomsvc.deidentify.bitstreams import Buffer, Patch, frame_patches
 from dicomsvc.deidentify.layout import Layout
+from dicomsvc.deidentify.output import CHUNK, Write
 from dicomsvc.deidentify.profile import Profile
-from dicomsvc.deidentify.rewriting import CHUNK, Write
 from dicomsvc.dicom.encoding import ITEM, OFFSET_TABLES, SEQUENCE_DELIMITER, UNDEFINED, Head
 from dicomsvc.dicom.frames import ITEM_HEADER, FrameIndex
 from dicomsvc.errors import InvalidInstance, UnsupportedInstance

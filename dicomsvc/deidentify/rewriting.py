@@ -5,12 +5,13 @@ cut short; this walk looks at all of that again. Sequences go out with undefined
 is left is left out; an item of which nothing is left stays, since others count items.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from mmap import mmap
 from typing import Final
 
 from dicomsvc.deidentify.layout import Layout
+from dicomsvc.deidentify.output import CHUNK, Output, Write
 from dicomsvc.deidentify.rules import Action, Rules
 from dicomsvc.deidentify.safe_private import SAFE, safe_vr
 from dicomsvc.deidentify.values import ItemScope, Values
@@ -32,52 +33,49 @@ from dicomsvc.dicom.encoding import (
 from dicomsvc.dicom.fragments import walk_fragments
 from dicomsvc.errors import NotParseable
 
-CHUNK: Final = 1 << 20
 _LARGE: Final = 1 << 16
 _CONCEPT_NAME_CODE_SEQUENCE: Final = 0x0040A043
 _SEQUENCE_ACTIONS: Final = (Action.ITEMS, Action.EMPTY, Action.ANONYMOUS_CODE)
-Write = Callable[[bytes], object]
 PixelWriter = Callable[[Head, str], int]
 """Writes the pixel data element and returns where the one that came ends."""
 
 
-@dataclass(slots=True)
-class _State:
-    buffer: bytearray = field(default_factory=bytearray)
-    written: int = 0
-    epoch: int = 0
-    muted: int = 0
+@dataclass(frozen=True, slots=True)
+class _Extent:
+    """Where the items of a sequence lie: up to ``end`` when its length is defined, else to the delimiter before it."""
+
+    start: int
+    end: int
+    defined: bool
+    encoding: Encoding
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is done with one object."""
+
+    rules: Rules
+    values: Values
+    marks: tuple[tuple[int, bytes], ...]
+    """Top level elements that are written anew, by tag in ascending order."""
+    true_tables: frozenset[int]
+    """Extended offset tables that agree with the items and stay."""
+    pixels: PixelWriter
+    anonymous_code: bytes
+    """Person Identification Code Sequence that identifies nobody."""
+    keep_safe_private: bool
 
 
 class Rewriter:
-    """Writes one data set."""
+    """Writes one data set of a mapped file."""
 
-    def __init__(
-        self,
-        data: mmap,
-        fd: int,
-        write: Write,
-        rules: Rules,
-        values: Values,
-        marks: Iterable[tuple[int, bytes]],
-        *,
-        keep_safe_private: bool,
-        true_tables: frozenset[int],
-        pixels: PixelWriter,
-        anonymous_code: bytes,
-    ) -> None:
+    def __init__(self, data: mmap, fd: int, write: Write, plan: Plan) -> None:
         self._data = data
         self._fd = fd
-        self._write = write
-        self._rules = rules
-        self._values = values
-        self._marks = list(marks)
-        self._marked = frozenset(tag for tag, _ in self._marks)
-        self._keep_safe_private = keep_safe_private
-        self._true_tables = true_tables
-        self._pixels = pixels
-        self._anonymous_code = anonymous_code
-        self._state = _State()
+        self._plan = plan
+        self._marks = list(plan.marks)
+        self._marked = frozenset(tag for tag, _ in plan.marks)
+        self._output = Output(write)
         self._layouts: dict[Encoding, Layout] = {}
 
     def run(self, position: int, encoding: Encoding) -> None:
@@ -91,7 +89,7 @@ class Rewriter:
         scope = ItemScope(CharacterSet((), _ignore), encoding)
         self._elements(position, len(self._data), False, scope, {})
         self._marks_before(1 << 32)
-        self._flush()
+        self._output.hand_on()
 
     def _elements(self, position: int, end: int, delimited: bool, scope: ItemScope, creators: dict[int, str]) -> int:
         data, encoding = self._data, scope.encoding
@@ -122,14 +120,14 @@ class Rewriter:
         if length != UNDEFINED and value + length > end:
             raise NotParseable("the data set is cut short inside an element")
         if tag in PIXEL_DATA and not scope.depth:
-            self._flush()
-            return self._pixels(head, "OW" if scope.encoding.implicit else head.vr or "OW")
+            self._output.hand_on()
+            return self._plan.pixels(head, "OW" if scope.encoding.implicit else head.vr or "OW")
         vr, action = self._decide(head, tag, scope, creators, value, length)
         if length == UNDEFINED:
             if head.vr not in ("SQ", "UN", None) or tag in PIXEL_DATA:
                 return walk_fragments(self._fd, value, end).end
             inner = scope.encoding if head.vr == "SQ" else IMPLICIT_LITTLE
-            return self._sequence(head, vr, action, value, end, False, scope, inner)
+            return self._sequence(tag, head.vr or "UN", action, _Extent(value, end, False, inner), scope)
         stop = value + length
         if action is Action.REMOVE or tag & 0xFFFF == 0 or tag >> 16 in (0x0000, 0x0002):
             return stop
@@ -153,9 +151,9 @@ class Rewriter:
             if known is None or scope.encoding.endian == ">":
                 return vr, Action.REMOVE
             vr = "US" if known.startswith("US or") else known
-        action = self._rules.action(tag, vr)
+        action = self._plan.rules.action(tag, vr)
         if tag in OFFSET_TABLES:
-            action = Action.KEEP if not scope.depth and tag in self._true_tables else Action.REMOVE
+            action = Action.KEEP if not scope.depth and tag in self._plan.true_tables else Action.REMOVE
         elif tag in PIXEL_DATA or (not scope.depth and tag in self._marked):
             action = Action.REMOVE
         elif vr == "SQ":
@@ -168,7 +166,7 @@ class Rewriter:
         self, head: Head, tag: int, creators: dict[int, str], value: int, length: int
     ) -> tuple[str, Action]:
         number = tag & 0xFFFF
-        if not self._keep_safe_private or length == UNDEFINED:
+        if not self._plan.keep_safe_private or length == UNDEFINED:
             return "UN", Action.REMOVE
         if 0x10 <= number <= 0xFF:
             creator = self._data[value : value + min(length, 64)].decode("latin-1").strip(" \0")
@@ -184,94 +182,79 @@ class Rewriter:
     def _value(self, tag: int, vr: str, action: Action, raw: bytes, scope: ItemScope) -> None:
         if vr.startswith(("US or", "OB or")):
             vr = "OW"
-        made = self._values.make(action, tag, vr, raw, scope)
+        made = self._plan.values.make(action, tag, vr, raw, scope)
         if tag == SPECIFIC_CHARACTER_SET and made is not None:
             terms = tuple(term.strip(" \0") for term in raw.decode("latin-1").split("\\")[:16])
             scope.charset = CharacterSet(terms, _ignore)
         if made is not None:
-            self._emit(self._layout(scope.encoding).element(tag, vr, made))
+            self._output.element(self._layout(scope.encoding).element(tag, vr, made))
 
     def _copy(self, tag: int, vr: str, value: int, stop: int, scope: ItemScope) -> None:
         """Copy a large value piece by piece."""
         length = stop - value
-        self._emit(self._layout(scope.encoding).head(tag, vr, length + length % 2))
-        if self._state.muted:
-            return
-        self._flush()
-        for start in range(value, stop, CHUNK):
-            self._write(self._data[start : min(stop, start + CHUNK)])
-        if length % 2:
-            self._state.buffer += b"\0"
+        self._output.element(self._layout(scope.encoding).head(tag, vr, length + length % 2))
+        self._output.large(self._data[start : min(stop, start + CHUNK)] for start in range(value, stop, CHUNK))
+        self._output.frame(b"\0" * (length % 2))
 
     def _defined_sequence(self, head: Head, action: Action, value: int, stop: int, scope: ItemScope) -> None:
         if head.vr != "UN":
-            self._sequence(head, "SQ", action, value, stop, True, scope, scope.encoding)
+            self._sequence(head.tag, "SQ", action, _Extent(value, stop, True, scope.encoding), scope)
             return
         # PS3.5 6.2.2: it may be a sequence in Implicit VR Little Endian; where it is none nothing of it goes out.
-        state = self._state
-        start, epoch, written, muted = len(state.buffer), state.epoch, state.written, state.muted
+        checkpoint = self._output.checkpoint()
         try:
-            self._sequence(head, "UN", action, value, stop, True, scope, IMPLICIT_LITTLE)
+            self._sequence(head.tag, "UN", action, _Extent(value, stop, True, IMPLICIT_LITTLE), scope)
         except NotParseable:
-            if state.epoch != epoch:
+            if not self._output.roll_back(checkpoint):
                 raise
-            del state.buffer[start:]
-            state.written, state.muted = written, muted
 
-    def _sequence(
-        self,
-        head: Head,
-        vr: str,
-        action: Action,
-        position: int,
-        end: int,
-        defined: bool,
-        scope: ItemScope,
-        inner: Encoding,
-    ) -> int:
-        """Rewrite the items up to ``end``, or to the sequence delimiter before it; return where they end."""
+    def _sequence(self, tag: int, vr: str, action: Action, extent: _Extent, scope: ItemScope) -> int:
+        """Rewrite a sequence; return where it ends."""
         if scope.depth >= MAX_DEPTH:
             raise NotParseable(f"sequences are nested more than {MAX_DEPTH} deep")
-        state, layout = self._state, self._layout(inner)
-        start, epoch, written = len(state.buffer), state.epoch, state.written
-        outer = self._layout(scope.encoding)
-        if action is Action.ANONYMOUS_CODE:
-            self._emit(self._anonymous_code if scope.encoding is inner else b"")
+        output, outer = self._output, self._layout(scope.encoding)
+        if action is Action.ANONYMOUS_CODE and scope.encoding is extent.encoding:
+            output.element(self._plan.anonymous_code)
         elif action is Action.EMPTY:
-            self._emit(outer.head(head.tag, "SQ", 0))
+            output.element(outer.head(tag, "SQ", 0))
         dropped = action is not Action.ITEMS
-        state.muted += dropped
-        self._open(outer.head(head.tag, "UN" if head.vr == "UN" else "SQ", UNDEFINED))
-        number = 0
-        while position < end:
-            tag, length = inner.item_head(self._data[position : position + 8])
+        output.muted += dropped
+        checkpoint = output.checkpoint()
+        output.frame(outer.head(tag, vr, UNDEFINED))
+        end, number = self._items(tag, extent, scope)
+        output.frame(self._layout(extent.encoding).sequence_end)
+        if number and not dropped and not output.has_elements_since(checkpoint):
+            output.roll_back(checkpoint)
+        output.muted -= dropped
+        return end
+
+    def _items(self, tag: int, extent: _Extent, scope: ItemScope) -> tuple[int, int]:
+        """Rewrite items; return where they end, a delimiter included, and their number."""
+        position, number = extent.start, 0
+        while position < extent.end:
+            found, length = extent.encoding.item_head(self._data[position : position + 8])
             position += 8
-            if tag == SEQUENCE_DELIMITER and not defined:
-                break
-            if tag != ITEM:
+            if found == SEQUENCE_DELIMITER and not extent.defined:
+                return position, number
+            if found != ITEM:
                 raise NotParseable("a sequence holds something that is no item")
             number += 1
-            position = self._item(position, length, end, scope, inner, head.tag)
-        else:
-            if not defined:
-                raise NotParseable("the data set is cut short inside a sequence")
-        self._open(layout.sequence_end)
-        state.muted -= dropped
-        if not dropped and number and state.written == written and state.epoch == epoch:
-            del state.buffer[start:]
-        return position
+            position = self._item(tag, position, length, extent, scope)
+        if not extent.defined:
+            raise NotParseable("the data set is cut short inside a sequence")
+        return position, number
 
-    def _item(self, position: int, length: int, end: int, scope: ItemScope, inner: Encoding, tag: int) -> int:
-        layout = self._layout(inner)
-        child = ItemScope(scope.charset, inner, scope.depth + 1)
-        self._open(layout.item)
+    def _item(self, tag: int, position: int, length: int, extent: _Extent, scope: ItemScope) -> int:
+        layout, end = self._layout(extent.encoding), extent.end
+        child = ItemScope(scope.charset, extent.encoding, scope.depth + 1)
+        self._output.frame(layout.item)
         if length == UNDEFINED:
             position = self._elements(position, end, True, child, {})
         elif length > end - position:
             raise NotParseable("the data set is cut short inside an item")
         else:
             position = self._elements(position, position + length, False, child, {})
-        self._open(layout.item_end)
+        self._output.frame(layout.item_end)
         if tag == _CONCEPT_NAME_CODE_SEQUENCE:
             scope.concept = child.scheme, child.code_value
         return position
@@ -284,26 +267,7 @@ class Rewriter:
 
     def _marks_before(self, tag: int) -> None:
         while self._marks and self._marks[0][0] < tag:
-            self._emit(self._marks.pop(0)[1])
-
-    def _open(self, data: bytes) -> None:
-        if not self._state.muted:
-            self._state.buffer += data
-
-    def _emit(self, data: bytes) -> None:
-        state = self._state
-        if state.muted or not data:
-            return
-        if len(state.buffer) > CHUNK:
-            self._flush()
-        state.buffer += data
-        state.written += 1
-
-    def _flush(self) -> None:
-        if self._state.buffer:
-            self._write(bytes(self._state.buffer))
-            self._state.buffer.clear()
-            self._state.epoch += 1
+            self._output.element(self._marks.pop(0)[1])
 
 
 def _ignore(fault: str) -> None:
