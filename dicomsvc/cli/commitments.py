@@ -2,13 +2,16 @@
 
 import time
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dicomsvc.cli.context import DataOption, open_store
 from dicomsvc.cli.output import JsonFlag, emit
 from dicomsvc.errors import NotFound
+
+if TYPE_CHECKING:
+    from dicomsvc.pacs.commitment.overview import Entry
 
 commitments = typer.Typer(
     help="Storage commitment: what peers asked this node to keep, and what this node asked of them.",
@@ -38,7 +41,22 @@ def show(
     from dicomsvc.pacs.commitment.overview import find
 
     with open_store(data) as store:
-        found = find(store.engine, uid)
+        _emit(find(store.engine, uid), as_json=as_json)
+
+
+@commitments.command()
+def retry(
+    uid: Annotated[str, typer.Argument(help="Transaction UID")], data: DataOption = None, as_json: JsonFlag = False
+) -> None:
+    """Try again what was given up, or refused to this node; the running service does it."""
+    from dicomsvc.pacs.commitment.overview import again, find
+
+    with open_store(data) as store:
+        again(store.engine, uid)
+        _emit(find(store.engine, uid), as_json=as_json)
+
+
+def _emit(found: "list[tuple[Entry, dict[str, int]]]", *, as_json: bool) -> None:
     lines, documents = [], []
     for entry, failures in found:
         reasons = {instance: f"{reason:#06x}" for instance, reason in failures.items()}

@@ -95,10 +95,11 @@ class Requestor:
         self.port = free_port()
         self._server: object | None = None
 
-    def listen(self) -> None:
-        """Take associations in which the other side is the SCP."""
+    def listen(self, *, roles: bool = True) -> None:
+        """Take associations in which the other side is the SCP; ``roles``: by answering its role selection."""
         ae = AE(AE_TITLE)
-        ae.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
+        selection = {"scu_role": False, "scp_role": True} if roles else {}
+        ae.add_supported_context(StorageCommitmentPushModel, **selection)
         handlers = [(evt.EVT_N_EVENT_REPORT, self._take)]
         self._server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
 

@@ -9,7 +9,9 @@ from pydicom.uid import generate_uid
 
 from dicomsvc.config import CommitmentSettings, PeerSettings, Permission, Settings
 from dicomsvc.dimse.commitment.model import ActionInformation, Reference
+from dicomsvc.errors import Conflict
 from dicomsvc.pacs.commitment import Commitments, CommitmentUpkeep, State
+from dicomsvc.pacs.commitment.overview import again
 from dicomsvc.store import Store
 from tests.instances import VL_WHOLE_SLIDE, wsi_dataset
 from tests.integration.archive import keep
@@ -107,6 +109,17 @@ def test_a_requestor_that_releases_at_once_is_called(
     assert report.committed == [instance for _, instance in stored]
 
 
+def test_a_requestor_that_does_not_know_of_role_selection_is_called_all_the_same(
+    store: Store, requestor: Requestor, stored: list[tuple[str, str]]
+) -> None:
+    requestor.listen(roles=False)
+    uid = generate_uid()
+    with Node(store) as port:
+        assert requestor.ask_and_leave(port, uid, stored) == 0x0000
+        until(lambda: state_of(store, uid) is State.REPORTED)
+    assert requestor.reports[0].acceptor
+
+
 def test_what_is_missing_damaged_or_of_another_class_is_reported_as_failed(
     store: Store, requestor: Requestor, stored: list[tuple[str, str]]
 ) -> None:
@@ -176,7 +189,9 @@ def test_a_report_is_tried_until_the_requestor_is_there(
     assert {report.transaction_uid for report in requestor.reports} == {uid}
 
 
-def test_a_report_is_given_up_after_its_time(store: Store, stored: list[tuple[str, str]]) -> None:
+def test_a_report_is_given_up_after_its_time_and_sent_when_it_is_asked_for(
+    store: Store, requestor: Requestor, stored: list[tuple[str, str]]
+) -> None:
     hasty = FAST.model_copy(update={"retry_hours": 1e-9})
     with Store(store.settings.model_copy(update={"commitment": hasty})) as impatient:
         action = ActionInformation(generate_uid(), tuple(Reference(*pair) for pair in stored))
@@ -186,6 +201,12 @@ def test_a_report_is_given_up_after_its_time(store: Store, stored: list[tuple[st
         upkeep.check()
         upkeep.report()
     assert state_of(store, action.transaction_uid) is State.GIVEN_UP
+    requestor.listen()
+    again(store.engine, action.transaction_uid)
+    with Node(store):
+        until(lambda: state_of(store, action.transaction_uid) is State.REPORTED)
+    with pytest.raises(Conflict):
+        again(store.engine, action.transaction_uid)
 
 
 def test_two_processes_report_each_request_once(

@@ -12,7 +12,14 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPu
 
 from dicomsvc.config import CommitmentSettings, DimseSettings, PeerSettings, Permission, Settings
 from dicomsvc.dimse import Peer
-from dicomsvc.dimse.commitment import AskedState, ask_again, commitment_result, latest_requests, request_commitment
+from dicomsvc.dimse.commitment import (
+    AskedState,
+    ask_again,
+    ask_anew,
+    commitment_result,
+    latest_requests,
+    request_commitment,
+)
 from dicomsvc.dimse.peers import KnownPeer, KnownPeers
 from dicomsvc.errors import BadRequest, PeerFailure
 from dicomsvc.pacs.commitment import CommitmentUpkeep
@@ -222,14 +229,19 @@ def test_the_same_request_is_not_sent_twice(store: Store, archive: Archive) -> N
     assert [result.transaction_uid for result in latest_requests(store.engine)] == [uid]
 
 
-def test_a_refusal_is_final(store: Store, archive: Archive) -> None:
+def test_a_refusal_is_final_until_somebody_asks_anew(store: Store, archive: Archive) -> None:
     archive.status = 0x0124
     uid = generate_uid()
     with pytest.raises(PeerFailure, match="0x0124"):
         request_commitment(store.engine, peer_of(archive), INSTANCES, uid)
     assert commitment_result(store.engine, uid).state is AskedState.REFUSED
     make_due(store, uid)
-    assert ask_again(store.engine, KnownPeers(store.engine, store.settings), FAST) == 0
+    peers = KnownPeers(store.engine, store.settings)
+    assert ask_again(store.engine, peers, FAST) == 0
+    archive.status = 0x0000
+    assert ask_anew(store.engine, uid)
+    assert ask_again(store.engine, peers, FAST) == 1
+    assert commitment_result(store.engine, uid).state is AskedState.ASKED
 
 
 def test_a_request_is_given_up_after_its_time(store: Store, archive: Archive) -> None:

@@ -135,6 +135,10 @@ _GET_INSTANCES = text(
     "SELECT sop_class_uid, sop_instance_uid, failure_reason FROM commitment_asked_instance"
     " WHERE transaction_uid = :uid ORDER BY position"
 )
+_ANEW = text(
+    "UPDATE commitment_asked SET state = 'asking', requested_at = clock_timestamp(), due_at = clock_timestamp(),"
+    " attempts = 0 WHERE transaction_uid = :uid AND state IN ('refused', 'given up')"
+)
 _FORGET = text(
     "DELETE FROM commitment_asked WHERE state NOT IN ('asking', 'asked')"
     " AND requested_at < clock_timestamp() - make_interval(secs => :seconds)"
@@ -258,6 +262,12 @@ def latest_requests(engine: Engine, limit: int = 100) -> list[AskedRequest]:
             )
             for row in connection.execute(_LATEST, {"limit": limit})
         ]
+
+
+def ask_anew(engine: Engine, transaction_uid: str) -> bool:
+    """Let a request that was refused or given up be asked again; false when there is none."""
+    with database_errors(), engine.begin() as connection:
+        return bool(connection.execute(_ANEW, {"uid": transaction_uid}).rowcount)
 
 
 def forget_requests(engine: Engine, older_than_seconds: float) -> int:

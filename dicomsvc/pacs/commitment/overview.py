@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from sqlalchemy import Engine
 
-from dicomsvc.dimse.commitment import AskedRequest, commitment_result, latest_requests
-from dicomsvc.errors import NotFound
+from dicomsvc.dimse.commitment import AskedRequest, ask_anew, commitment_result, latest_requests
+from dicomsvc.errors import Conflict, NotFound
 from dicomsvc.pacs.commitment.records import Commitment, Commitments
 
 
@@ -84,6 +84,21 @@ def find(engine: Engine, transaction_uid: str) -> list[tuple[Entry, dict[str, in
         len(result.failed),
     )
     return [*found, (entry, dict(result.failed))]
+
+
+def again(engine: Engine, transaction_uid: str) -> None:
+    """Let what was given up, or refused to this node, be tried again.
+
+    Raises
+    ------
+    NotFound
+        When there is no request under the Transaction UID.
+    Conflict
+        When none of them has ended that way.
+    """
+    if not Commitments(engine).report_anew(transaction_uid) + ask_anew(engine, transaction_uid):
+        find(engine, transaction_uid)
+        raise Conflict(f"nothing of storage commitment {transaction_uid} was given up or refused")
 
 
 def _received(one: Commitment) -> Entry:

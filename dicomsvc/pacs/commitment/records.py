@@ -145,6 +145,7 @@ _FAILURES = text(
     "SELECT sop_instance_uid, failure_reason FROM commitment_instance"
     " WHERE commitment = :key AND failure_reason <> 0 ORDER BY position"
 )
+_GIVEN_UP = text("SELECT id FROM commitment WHERE transaction_uid = :uid AND state = 'given up' FOR UPDATE")
 _FORGET = text(
     "DELETE FROM commitment WHERE state IN ('reported', 'given up')"
     " AND requested_at < clock_timestamp() - make_interval(secs => :seconds)"
@@ -284,6 +285,14 @@ class Commitments:
             rows = connection.execute(_FAILURES, {"key": key})
             return {row.sop_instance_uid: row.failure_reason for row in rows}
 
+    def report_anew(self, transaction_uid: str) -> int:
+        """Let reports that were given up be made and sent again, and return how many."""
+        with database_errors(), self._engine.begin() as connection:
+            keys = connection.scalars(_GIVEN_UP, {"uid": transaction_uid}).all()
+            for key in keys:
+                _begin_again(connection, key, {"holder": None, "seconds": 0})
+        return len(keys)
+
     def forget(self, older_than_seconds: float) -> int:
         """Remove what ended long ago, and return how many requests that were."""
         with database_errors(), self._engine.begin() as connection:
@@ -293,10 +302,14 @@ class Commitments:
 def _accept_again(connection: Connection, known: "Row[Any]", lease: dict[str, Any]) -> int | None:
     if known.state in (State.REQUESTED, State.CHECKED):
         return None
-    connection.execute(_AGAIN, {"key": known.id, **lease})
-    connection.execute(_FORGET_REASONS, {"key": known.id})
     key: int = known.id
+    _begin_again(connection, key, lease)
     return key
+
+
+def _begin_again(connection: Connection, key: int, lease: dict[str, Any]) -> None:
+    connection.execute(_AGAIN, {"key": key, **lease})
+    connection.execute(_FORGET_REASONS, {"key": key})
 
 
 def _content(references: Sequence[Reference]) -> bytes:

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict
 
-from dicomsvc.pacs.commitment.overview import Direction, find, latest
+from dicomsvc.pacs.commitment.overview import Direction, again, find, latest
 from dicomsvc.store import Store
 
 Uid = Annotated[str, Path(max_length=64, pattern=r"^[0-9.]+$", description="Transaction UID")]
@@ -51,11 +51,20 @@ def commitment_routes(store: Store) -> APIRouter:
 
     @router.get("/{uid}", summary="The requests under a Transaction UID, with what failed")
     def show_commitment(uid: Uid) -> list[CommitmentDetail]:
-        return [
-            CommitmentDetail(
-                **asdict(entry), failures={instance: f"{reason:#06x}" for instance, reason in failures.items()}
-            )
-            for entry, failures in find(store.engine, uid)
-        ]
+        return _details(store, uid)
+
+    @router.post("/{uid}/retry", summary="Try again what was given up or refused")
+    def retry_commitment(uid: Uid) -> list[CommitmentDetail]:
+        again(store.engine, uid)
+        return _details(store, uid)
 
     return router
+
+
+def _details(store: Store, uid: str) -> list[CommitmentDetail]:
+    return [
+        CommitmentDetail(
+            **asdict(entry), failures={instance: f"{reason:#06x}" for instance, reason in failures.items()}
+        )
+        for entry, failures in find(store.engine, uid)
+    ]
