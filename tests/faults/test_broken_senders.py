@@ -10,11 +10,13 @@ import pytest
 
 from dicomsvc.dimse import pdu
 from tests.conftest import RunningService
-from tests.faults.node import FIGURES, c_store, eventually, spooled, withstand
+from tests.faults.node import BOUNDARY, FIGURES, c_store, eventually, spooled, stow_body, withstand
 from tests.instances import part10, wsi_dataset
 from tests.unit.dimse.wire import Wire, associate_request, data_set, data_set_of, echo_request, store_request
 
 FORGET_SECONDS = 2
+SPOOLED_SHARE = 0.1
+"""A piece of a STOW-RS body that is shorter may still wait in memory."""
 # Of its own: the process of a sender that is killed has read nothing and imported nothing of ours.
 SENDER = """
 import socket, sys, time
@@ -61,15 +63,21 @@ POINTS = (
 WITH_A_SPOOL_FILE = POINTS[3:]
 
 
+def start_sender(port: int, content: bytes) -> "subprocess.Popen[bytes]":
+    """Have a process of its own send something and then wait."""
+    command = [sys.executable, "-c", SENDER, str(port)]
+    sender = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert sender.stdin is not None and sender.stdout is not None
+    sender.stdin.write(content)
+    sender.stdin.close()
+    assert sender.stdout.readline() == b"sent\n"
+    return sender
+
+
 def break_off(service: RunningService, point: str, ending: str) -> float:
     """Send until ``point``, break off, and return after how many seconds the spool was empty."""
     if ending == "killed":
-        command = [sys.executable, "-c", SENDER, str(service.dimse_port)]
-        sender = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert sender.stdin is not None and sender.stdout is not None
-        sender.stdin.write(sent_until(point))
-        sender.stdin.close()
-        assert sender.stdout.readline() == b"sent\n"
+        sender = start_sender(service.dimse_port, sent_until(point))
     else:
         peer = Wire(service.dimse_port)
         peer.send(whole_pdus(sent_until(point)) if ending == "aborted" else sent_until(point))
@@ -105,6 +113,36 @@ def test_a_transfer_broken_off_at_any_point_leaves_nothing_within_two_seconds(
 
     withstand(node, f"senders {ending}", abuse)
     FIGURES.append(f"spool empty after a sender was {ending}: {longest * 1000:.0f} ms at most")
+
+
+@pytest.mark.parametrize("ending", ["killed", "reset", "closed"])
+def test_a_stow_request_broken_off_leaves_nothing_within_two_seconds(node: RunningService, ending: str) -> None:
+    body = stow_body(*(part10(wsi_dataset(frames=1500, seed=seed)) for seed in range(2)))
+    head = (
+        "POST /dicomweb/studies HTTP/1.1\r\nHost: localhost\r\n"
+        f'Content-Type: multipart/related; type="application/dicom"; boundary={BOUNDARY}\r\n'
+        f"Content-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    port = int(node.url.rpartition(":")[2])
+
+    def abuse() -> None:
+        for share in (0.02, 0.3, 0.48, 0.7, 0.98):
+            sent = head + body[: int(len(body) * share)]
+            if ending == "killed":
+                sender = start_sender(port, sent)
+                assert share < SPOOLED_SHARE or eventually(lambda: bool(spooled(node))), share
+                sender.kill()
+                sender.wait()
+            else:
+                link = socket.create_connection(("127.0.0.1", port), 30)
+                link.sendall(sent)
+                assert share < SPOOLED_SHARE or eventually(lambda: bool(spooled(node))), share
+                if ending == "reset":
+                    link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                link.close()
+            assert eventually(lambda: not spooled(node), FORGET_SECONDS), share
+
+    withstand(node, f"STOW-RS senders {ending}", abuse)
 
 
 def test_a_sender_that_was_broken_off_sends_the_same_instance_again(node: RunningService) -> None:
