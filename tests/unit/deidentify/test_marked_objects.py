@@ -3,6 +3,8 @@
 from dataclasses import fields
 from pathlib import Path
 
+import imagecodecs
+import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -150,6 +152,44 @@ def test_overlays_and_curves_go_as_a_whole(tmp_path: Path) -> None:
     ds.add_new(0x50000005, "US", 2)
     clean = dcmread(deidentified(ds, tmp_path))
     assert [each.tag for each in clean if each.tag.group in (0x5000, 0x6000)] == []
+
+
+def test_only_safe_private_elements_stay_when_asked(tmp_path: Path) -> None:
+    ds = wsi_dataset()
+    safe = ds.private_block(0x00E1, "ELSCINT1", create=True)
+    safe.add_new(0x21, "DS", "12.5")
+    safe.add_new(0x22, "LO", MARKER)
+    ds.private_block(0x7053, "Philips PET Private Group", create=True).add_new(0, "UN", MARKER.encode())
+    path = deidentified(plant(ds), tmp_path, Profile(retain_safe_private=True))
+    clean = dcmread(path)
+    assert clean.private_block(0x00E1, "ELSCINT1")[0x21].value == 12.5
+    assert MARKER.encode() not in path.read_bytes()
+    assert [each for each in clean if each.tag.is_private and each.tag.element > 0xFF] == [clean[0x00E1, 0x1021]]
+
+
+@pytest.mark.parametrize("side", ["left", "right", "top", "bottom"])
+@pytest.mark.parametrize("encoding", ["native", "YBR", "RGB"])
+def test_the_label_part_of_an_overview_is_blanked(side: str, encoding: str, tmp_path: Path) -> None:
+    ds = wsi_dataset(frames=4)
+    ds.ImageType, ds.BurnedInAnnotation = ["ORIGINAL", "PRIMARY", "OVERVIEW", "NONE"], "YES"
+    ds.DimensionOrganizationType = "TILED_FULL"
+    if encoding == "native":
+        native(ds).file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    elif encoding == "RGB":
+        ds.PhotometricInterpretation = "RGB"
+        tiles = [np.full((64, 64, 3), (200, 30, 90), np.uint8) for _ in range(4)]
+        options = {"colorspace": "RGB", "outcolorspace": "RGB"}
+        ds.PixelData = encapsulate([imagecodecs.jpeg8_encode(tile, level=95, **options) for tile in tiles])
+    before = np.concatenate(list(ds.pixel_array), axis=1).astype(int)
+    clean = dcmread(deidentified(ds, tmp_path, Profile(overview_label=side, overview_label_share=0.25)))
+    after = np.concatenate(list(clean.pixel_array), axis=1).astype(int)
+    share = {"left": (slice(None), slice(0, 56)), "right": (slice(None), slice(200, 256))}
+    share |= {"top": (slice(0, 12), slice(None)), "bottom": (slice(52, 64), slice(None))}
+    assert np.abs(after[share[side]] - 128).max() <= (0 if encoding == "native" else 8)
+    rest = {"left": (slice(None), slice(72, 256)), "right": (slice(None), slice(0, 184))}
+    rest |= {"top": (slice(24, 64), slice(None)), "bottom": (slice(0, 40), slice(None))}
+    assert np.abs(after[rest[side]] - before[rest[side]]).mean() < (1e-9 if encoding == "native" else 6)
+    assert clean.BurnedInAnnotation == "NO"
 
 
 def test_bytes_behind_native_pixels_go(tmp_path: Path) -> None:
