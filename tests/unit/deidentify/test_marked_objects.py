@@ -155,12 +155,12 @@ def test_overlays_and_curves_go_as_a_whole(tmp_path: Path) -> None:
 
 
 def test_only_safe_private_elements_stay_when_asked(tmp_path: Path) -> None:
-    ds = wsi_dataset()
+    ds = plant(wsi_dataset())
     safe = ds.private_block(0x00E1, "ELSCINT1", create=True)
     safe.add_new(0x21, "DS", "12.5")
     safe.add_new(0x22, "LO", MARKER)
     ds.private_block(0x7053, "Philips PET Private Group", create=True).add_new(0, "UN", MARKER.encode())
-    path = deidentified(plant(ds), tmp_path, Profile(retain_safe_private=True))
+    path = deidentified(ds, tmp_path, Profile(retain_safe_private=True))
     clean = dcmread(path)
     assert clean.private_block(0x00E1, "ELSCINT1")[0x21].value == 12.5
     assert MARKER.encode() not in path.read_bytes()
