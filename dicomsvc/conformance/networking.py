@@ -104,8 +104,9 @@ def _acceptor(settings: Settings) -> Section:
                     f"Application context {pdu.APPLICATION_CONTEXT}. Implementation Class UID "
                     f"{IMPLEMENTATION_CLASS_UID}, Implementation Version Name {IMPLEMENTATION_VERSION_NAME}. One "
                     "operation at a time (asynchronous operations are not negotiated). SOP Class Extended Negotiation "
-                    f"and User Identity Negotiation are not used. A PDU of more than {MAX_PDU_BYTES} bytes is not read, whatever its type. Role "
-                    "selection is answered for the SOP classes listed; the requestor may be the SCP of Storage, for "
+                    f"and User Identity Negotiation are not used. A PDU of more than {MAX_PDU_BYTES} bytes is not "
+                    "read, whatever its type. Role selection is answered for the SOP classes listed; the requestor "
+                    "may be the SCP of Storage, for "
                     "C-GET, and of Storage Commitment, to report.",
                     "A request for an operation that is not served on its context is answered with "
                     f"{commands.UNRECOGNIZED_OPERATION:#06x}.",
