@@ -53,6 +53,7 @@ def add(
     as_json: JsonFlag = False,
 ) -> None:
     """Add a peer to the database; running services know it within seconds."""
+    from dicomsvc.audit.reading import operator
     from dicomsvc.dimse.peer_book import PeerBook
 
     values: dict[str, Any] = {
@@ -67,7 +68,7 @@ def add(
         "deidentify": deidentify,
     }
     with open_store(data) as store:
-        entry = PeerBook(store.engine, store.settings).add(name, values)
+        entry = PeerBook(store.engine, store.settings).add(name, values, who=operator())
     emit(entry.document(), _line(entry), as_json=as_json)
 
 
@@ -85,10 +86,11 @@ def show(name: NameArgument, data: DataOption = None, as_json: JsonFlag = False)
 @peers.command()
 def remove(name: NameArgument, data: DataOption = None, as_json: JsonFlag = False) -> None:
     """Remove a peer from the database; running services let it in no more within seconds."""
+    from dicomsvc.audit.reading import operator
     from dicomsvc.dimse.peer_book import PeerBook
 
     with open_store(data) as store:
-        PeerBook(store.engine, store.settings).remove(name)
+        PeerBook(store.engine, store.settings).remove(name, who=operator())
     emit({"removed": name}, f"{name} is removed", as_json=as_json)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Engine
 
+from dicomsvc.audit import Party, SecurityAlert
 from dicomsvc.config import PeerSettings, Settings, is_peer_name
 from dicomsvc.dimse.peer_table import delete_peer, insert_peer, read_peers, update_peer
 from dicomsvc.dimse.peers import KnownPeer
@@ -36,7 +37,8 @@ class Entry:
 class PeerBook:
     """The peers of the settings and those of the table.
 
-    Every method raises `OutOfResources` when the database does not answer.
+    Every method raises `OutOfResources` when the database does not answer. ``who`` changes something is recorded in
+    the audit trail (PS3.15 A.5.3.11, Network Configuration).
     """
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
@@ -68,7 +70,7 @@ class PeerBook:
                 return entry
         raise NotFound(f"there is no peer {_shown(name)}; `dicomsvc peers list` shows those that there are")
 
-    def add(self, name: str, values: Mapping[str, Any]) -> Entry:
+    def add(self, name: str, values: Mapping[str, Any], *, who: Party) -> Entry:
         """Add a peer.
 
         Raises
@@ -81,10 +83,10 @@ class PeerBook:
         if not is_peer_name(name):
             raise BadRequest("a peer's name has up to 64 letters, digits, '_', '.' or '-'")
         peer = self._checked(name, values)
-        insert_peer(self._engine, name, peer)
+        insert_peer(self._engine, name, peer, _changed(who, f"peer {name} ({peer.ae_title}) is added"))
         return Entry(name, peer, configured=False)
 
-    def change(self, name: str, values: Mapping[str, Any]) -> Entry:
+    def change(self, name: str, values: Mapping[str, Any], *, who: Party) -> Entry:
         """Change those fields of a peer that ``values`` has.
 
         Raises
@@ -94,10 +96,10 @@ class PeerBook:
         self._require_unconfigured(name)
         before = self.find(name).settings
         peer = self._checked(name, {**before.model_dump(), **values})
-        update_peer(self._engine, name, peer)
+        update_peer(self._engine, name, peer, _changed(who, f"peer {name} ({peer.ae_title}) is changed"))
         return Entry(name, peer, configured=False)
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, *, who: Party) -> None:
         """Remove a peer.
 
         Raises
@@ -107,7 +109,7 @@ class PeerBook:
         if not any(entry.name == name and not entry.configured for entry in self.entries()):
             self._require_unconfigured(name)
             raise NotFound(f"there is no peer {_shown(name)}")
-        delete_peer(self._engine, name)
+        delete_peer(self._engine, name, _changed(who, f"peer {name} is removed"))
 
     def _checked(self, name: str, values: Mapping[str, Any]) -> PeerSettings:
         self._require_unconfigured(name)
@@ -128,6 +130,10 @@ class PeerBook:
     def _require_unconfigured(self, name: str) -> None:
         if name in self._settings.peers:
             raise Conflict(f"peer {name} is written in the settings, under [peers.{name}]; change it there")
+
+
+def _changed(who: Party, what: str) -> SecurityAlert:
+    return SecurityAlert(kind="NetworkConfiguration", subject="urn:dicomsvc:peers", performer=who, description=what)
 
 
 def _shown(name: str) -> str:

@@ -7,6 +7,7 @@ from sqlalchemy import ARRAY, Boolean, Column, DateTime, Engine, Integer, Table,
 from sqlalchemy import update as sql_update
 from sqlalchemy.exc import IntegrityError
 
+from dicomsvc.audit import Event, record
 from dicomsvc.config import PeerSettings
 from dicomsvc.errors import Conflict, NotFound
 from dicomsvc.store.database import database_errors
@@ -42,8 +43,8 @@ def read_peers(engine: Engine) -> dict[str, PeerSettings]:
     return {row["name"]: PeerSettings(**{column: row[column] for column in PeerSettings.model_fields}) for row in rows}
 
 
-def insert_peer(engine: Engine, name: str, settings: PeerSettings) -> None:
-    """Add a peer.
+def insert_peer(engine: Engine, name: str, settings: PeerSettings, event: Event) -> None:
+    """Add a peer, and record the event with it.
 
     Raises
     ------
@@ -55,10 +56,11 @@ def insert_peer(engine: Engine, name: str, settings: PeerSettings) -> None:
             connection.execute(insert(peer).values(name=name, **_columns(settings)))
         except IntegrityError as error:
             raise Conflict(f"there is a peer {name}, or one with the AE title {settings.ae_title}") from error
+        record(connection, event)
 
 
-def update_peer(engine: Engine, name: str, settings: PeerSettings) -> None:
-    """Put ``settings`` in the place of those of a peer.
+def update_peer(engine: Engine, name: str, settings: PeerSettings, event: Event) -> None:
+    """Put ``settings`` in the place of those of a peer, and record the event with it.
 
     Raises
     ------
@@ -73,12 +75,13 @@ def update_peer(engine: Engine, name: str, settings: PeerSettings) -> None:
             done = connection.execute(change.values(**_columns(settings), changed=func.clock_timestamp()))
         except IntegrityError as error:
             raise Conflict(f"another peer has the AE title {settings.ae_title}") from error
-    if not done.rowcount:
-        raise NotFound(f"there is no peer {name}")
+        if not done.rowcount:
+            raise NotFound(f"there is no peer {name}")
+        record(connection, event)
 
 
-def delete_peer(engine: Engine, name: str) -> None:
-    """Remove a peer.
+def delete_peer(engine: Engine, name: str, event: Event) -> None:
+    """Remove a peer, and record the event with it.
 
     Raises
     ------
@@ -86,9 +89,9 @@ def delete_peer(engine: Engine, name: str) -> None:
         When there is no such peer.
     """
     with database_errors(), engine.begin() as connection:
-        done = connection.execute(delete(peer).where(peer.c.name == name))
-    if not done.rowcount:
-        raise NotFound(f"there is no peer {name}")
+        if not connection.execute(delete(peer).where(peer.c.name == name)).rowcount:
+            raise NotFound(f"there is no peer {name}")
+        record(connection, event)
 
 
 def _columns(settings: PeerSettings) -> Mapping[str, Any]:

@@ -3,9 +3,10 @@
 from dataclasses import replace
 from typing import Annotated, Any, Final, Self
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from dicomsvc.audit.web import user_of
 from dicomsvc.config import PEER_NAME, Permission
 from dicomsvc.dimse import echo
 from dicomsvc.dimse.peer_book import Entry, PeerBook
@@ -80,20 +81,20 @@ def peer_routes(store: Store) -> APIRouter:
         return [PeerEntry.of(entry) for entry in book.entries()]
 
     @router.post("", status_code=201, summary="Add a peer")
-    def add_peer(peer: NewPeer) -> PeerEntry:
-        return PeerEntry.of(book.add(peer.name, _values(peer)))
+    def add_peer(peer: NewPeer, request: Request) -> PeerEntry:
+        return PeerEntry.of(book.add(peer.name, _values(peer), who=user_of(request.scope)))
 
     @router.get("/{name}", summary="One peer")
     def show_peer(name: Name) -> PeerEntry:
         return PeerEntry.of(book.find(name))
 
     @router.patch("/{name}", summary="Change those fields of a peer that are sent")
-    def change_peer(name: Name, change: PeerChange) -> PeerEntry:
-        return PeerEntry.of(book.change(name, _values(change)))
+    def change_peer(name: Name, change: PeerChange, request: Request) -> PeerEntry:
+        return PeerEntry.of(book.change(name, _values(change), who=user_of(request.scope)))
 
     @router.delete("/{name}", status_code=204, summary="Remove a peer")
-    def remove_peer(name: Name) -> None:
-        book.remove(name)
+    def remove_peer(name: Name, request: Request) -> None:
+        book.remove(name, who=user_of(request.scope))
 
     @router.post("/{name}/echo", summary="Ask a peer whether it answers (C-ECHO); 502 when it does not")
     def echo_peer(name: Name) -> EchoAnswer:

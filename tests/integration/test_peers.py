@@ -10,7 +10,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import select
 
+from dicomsvc.audit import Party
 from dicomsvc.config import DimseSettings, PeerSettings, Permission, Settings
 from dicomsvc.dimse import DimseServer, Peer, PeerFailure, echo, send_files
 from dicomsvc.dimse.peer_book import PeerBook
@@ -18,9 +20,11 @@ from dicomsvc.dimse.peers import KnownPeers
 from dicomsvc.errors import BadRequest, Conflict, NotFound, OutOfResources
 from dicomsvc.service.dimse import SERVICES
 from dicomsvc.store import Store
+from dicomsvc.store.tables import audit
 from tests.conftest import RunningService, require_program, start_service
 from tests.instances import write_instances
 
+ADMIN = Party("ana", "127.0.0.1")
 Serve = Callable[..., DimseServer]
 
 
@@ -140,9 +144,9 @@ def test_a_peer_added_at_run_time_is_let_in_within_seconds(serve: Serve, store: 
     server = serve({"scanner": {"ae_title": "SCANNER"}})
     book = PeerBook(store.engine, store.settings)
     assert not may_associate(server, "NEW")
-    book.add("new", {"ae_title": "NEW", "may": ["store"]})
+    book.add("new", {"ae_title": "NEW", "may": ["store"]}, who=ADMIN)
     assert eventually(lambda: may_associate(server, "NEW"))
-    book.remove("new")
+    book.remove("new", who=ADMIN)
     assert eventually(lambda: not may_associate(server, "NEW"))
 
 
@@ -171,9 +175,9 @@ def test_a_database_that_is_gone_stops_no_echo(
 
 def test_the_settings_win_over_the_table(settings: Settings, store: Store) -> None:
     book = PeerBook(store.engine, settings)
-    book.add("pacs", {"ae_title": "OLD", "host": "old.example.org"})
-    book.add("other", {"ae_title": "PACS", "host": "other.example.org"})
-    book.add("third", {"ae_title": "THIRD"})
+    book.add("pacs", {"ae_title": "OLD", "host": "old.example.org"}, who=ADMIN)
+    book.add("other", {"ae_title": "PACS", "host": "other.example.org"}, who=ADMIN)
+    book.add("third", {"ae_title": "THIRD"}, who=ADMIN)
     configured = settings.model_copy(update={"peers": {"pacs": PeerSettings(ae_title="PACS", host="new.example.org")}})
     known = KnownPeers(store.engine, configured)
     assert [peer.name for peer in known.all()] == ["pacs", "third"]
@@ -193,29 +197,31 @@ def test_the_settings_win_over_the_table(settings: Settings, store: Store) -> No
 def test_an_ae_title_is_unique_over_settings_and_table(settings: Settings, store: Store) -> None:
     configured = settings.model_copy(update={"peers": {"pacs": PeerSettings(ae_title="PACS")}})
     book = PeerBook(store.engine, configured)
-    book.add("a", {"ae_title": "A"})
+    book.add("a", {"ae_title": "A"}, who=ADMIN)
     with pytest.raises(Conflict, match="peer pacs of the settings"):
-        book.add("b", {"ae_title": "PACS"})
+        book.add("b", {"ae_title": "PACS"}, who=ADMIN)
     with pytest.raises(Conflict):
-        book.add("b", {"ae_title": "A"})
+        book.add("b", {"ae_title": "A"}, who=ADMIN)
     with pytest.raises(Conflict):
-        book.add("a", {"ae_title": "B"})
+        book.add("a", {"ae_title": "B"}, who=ADMIN)
     with pytest.raises(Conflict, match=r"\[peers\.pacs\]"):
-        book.change("pacs", {"port": 105})
+        book.change("pacs", {"port": 105}, who=ADMIN)
     with pytest.raises(Conflict, match=r"\[peers\.pacs\]"):
-        book.remove("pacs")
+        book.remove("pacs", who=ADMIN)
     with pytest.raises(NotFound):
-        book.remove("nobody")
+        book.remove("nobody", who=ADMIN)
     with pytest.raises(BadRequest, match="profile"):
-        book.add("b", {"ae_title": "B", "deidentify": "nonsense"})
+        book.add("b", {"ae_title": "B", "deidentify": "nonsense"}, who=ADMIN)
 
 
 def test_how_a_peer_is_called(settings: Settings, store: Store) -> None:
     book = PeerBook(store.engine, settings)
     book.add(
-        "pacs", {"ae_title": "PACS", "host": "pacs.example.org", "calling_ae_title": "LAB", "may": ["move_destination"]}
+        "pacs",
+        {"ae_title": "PACS", "host": "pacs.example.org", "calling_ae_title": "LAB", "may": ["move_destination"]},
+        who=ADMIN,
     )
-    book.add("caller", {"ae_title": "CALLER"})
+    book.add("caller", {"ae_title": "CALLER"}, who=ADMIN)
     known = KnownPeers(store.engine, settings)
     pacs, caller = known.by_name("pacs"), known.by_name("caller")
     assert pacs is not None and caller is not None
@@ -227,6 +233,20 @@ def test_how_a_peer_is_called(settings: Settings, store: Store) -> None:
     )
     with pytest.raises(BadRequest, match="has no host"):
         known.call(caller)
+
+
+def test_who_changes_peers_is_recorded(settings: Settings, store: Store) -> None:
+    book = PeerBook(store.engine, settings)
+    book.add("pacs", {"ae_title": "PACS"}, who=ADMIN)
+    book.change("pacs", {"port": 105}, who=ADMIN)
+    with pytest.raises(NotFound):
+        book.remove("nobody", who=ADMIN)
+    book.remove("pacs", who=ADMIN)
+    with store.engine.connect() as connection:
+        rows = connection.execute(select(audit).where(audit.c.who == "ana").order_by(audit.c.id)).mappings().all()
+    assert [row["address"] for row in rows] == ["127.0.0.1"] * 3
+    told = [str(dict(row)) for row in rows]
+    assert all(word in text for word, text in zip(("is added", "is changed", "is removed"), told, strict=True)), told
 
 
 @pytest.fixture(scope="module")
