@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from dicomsvc.errors import DicomsvcError, NotParseable, OutOfResources
 
 _ANONYMOUS: Final = Code("ANONYMOUS", "99DICOMSVC", "Anonymous")
 _PERSON_IDENTIFICATION_CODE_SEQUENCE: Final = 0x00401101
+_NAME_DELIMITERS = re.compile(r"[\s^=,.;/-]+")
 _METHOD: Final = f"{EDITION} Basic Profile, dicomsvc"
 
 
@@ -121,7 +123,8 @@ class Deidentifier:
     def _values(self, instance: Instance) -> Values:
         patient = _text(instance, "00100020") or _text(instance, "00100010") or instance.study_instance_uid
         identifier = self._pseudonyms.identifier(patient)
-        return Values(self.profile, self._pseudonyms, Patient(identifier, self._pseudonyms.days(patient)))
+        known = Patient(identifier, self._pseudonyms.days(patient), _names(instance))
+        return Values(self.profile, self._pseudonyms, known)
 
     def _write(self, source: Path, instance: Instance, verdict: Verdict, write: Write) -> None:
         syntax = TRANSFER_SYNTAXES[instance.transfer_syntax_uid]
@@ -213,6 +216,18 @@ def _text(instance: Instance, tag: str) -> str:
     if isinstance(value, dict):
         value = value.get("Alphabetic") or next(iter(value.values()), "")
     return str(value or "").strip()
+
+
+def _names(instance: Instance) -> frozenset[str]:
+    """Return the words of all persons' names at the top level."""
+    found: set[str] = set()
+    for element in instance.attributes.values():
+        if element.get("vr") != "PN":
+            continue
+        for name in element.get("Value", ()):
+            for group in (name or {}).values():
+                found.update(word.casefold() for word in _NAME_DELIMITERS.split(str(group)) if len(word) > 1)
+    return frozenset(found)
 
 
 def _number(instance: Instance, tag: str) -> int:

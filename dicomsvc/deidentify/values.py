@@ -71,6 +71,8 @@ class Patient:
 
     identifier: str
     days: int
+    names: frozenset[str] = frozenset()
+    """Casefolded words of the names of all persons in the object: no word of these stays, clinical or not."""
 
 
 class Values:
@@ -160,20 +162,23 @@ class Values:
             return known[:64]
         if scope.scheme == "UCUM" and text == scope.code_value and _CODE.match(text):
             return text
-        return clinical_words(text)[:64] or (scope.code_value if _CODE.match(scope.code_value) else "code")
+        return self._words(text)[:64] or (scope.code_value if _CODE.match(scope.code_value) else "code")
 
     def _descriptor(self, text: str, vr: str, scope: ItemScope) -> str:
-        return clinical_words(text) if vr in _SINGLE else _each(text, clinical_words)
+        return self._words(text) if vr in _SINGLE else _each(text, self._words)
+
+    def _words(self, text: str) -> str:
+        return clinical_words(text, self._patient.names)
 
     def _label(self, text: str, dummy: str) -> str:
-        return (clinical_words(text)[:64] if self._profile.clean_descriptors else "") or dummy
+        return (self._words(text)[:64] if self._profile.clean_descriptors else "") or dummy
 
     def _content_text(self, text: str, vr: str, scope: ItemScope) -> str:
         if self._profile.retain_device_identity and scope.concept in _TEXTS_OF_DEVICES:
             return text
         if scope.concept in _IDENTIFYING_TEXTS:
             return self._pseudonyms.identifier(text)
-        return (clinical_words(text) if self._profile.clean_descriptors else "") or _REMOVED
+        return (self._words(text) if self._profile.clean_descriptors else "") or _REMOVED
 
 
 def _each(text: str, make: Callable[[str], str]) -> str:

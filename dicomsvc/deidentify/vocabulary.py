@@ -56,13 +56,16 @@ def known_meaning(scheme: str, value: str) -> str | None:
     return _meanings().get((scheme, value))
 
 
-def clinical_words(text: str) -> str:
-    """Return ``text`` without the words that are not of the vocabulary; empty when none are."""
+def clinical_words(text: str, names: frozenset[str] = frozenset()) -> str:
+    """Return ``text`` without the words that are not of the vocabulary, or are ``names`` (casefolded); maybe empty."""
     words = _words()
     kept = []
     for token in _TOKEN.findall(text):
         bare = token.strip(_EDGES)
-        low = bare.lower()
-        if low in words or _MAGNIFICATION.match(low) or all(part.lower() in words for part in re.split("[-/]", bare)):
+        low = bare.casefold()
+        parts = re.split("[-/]", low)
+        if names.intersection((low, *parts)):
+            continue
+        if low in words or _MAGNIFICATION.match(low) or all(part in words for part in parts):
             kept.append(bare)
     return " ".join(kept)
