@@ -27,6 +27,7 @@ from dicomsvc.store import Store
 _log = logging.getLogger(__name__)
 PROGRESS_EVERY_SECONDS = 0.5
 _DATABASE_PAUSE_SECONDS = 1.0
+_SETTLE_SECONDS = 5.0
 _EXIT_ORPHANED = 4
 _FIRST_TO_BE_KILLED = "500"
 
@@ -100,8 +101,18 @@ def main(
     with _open_store(store_factory, settings) as store:
         line.say("ready")
         while True:
-            message = line.runs.get()
+            message = _next_run(line, store)
             _run(line, store, handlers[message["kind"]], message)
+
+
+def _next_run(line: _Line, store: Store) -> dict[str, Any]:
+    """Wait for the parent's word, and meanwhile settle what an unreachable database left in doubt."""
+    while True:
+        try:
+            return line.runs.get(timeout=_SETTLE_SECONDS)
+        except queue.Empty:
+            with suppress(DicomsvcError, OSError):
+                store.settle_doubtful()
 
 
 def _open_store(store_factory: StoreFactory, settings: Settings) -> Store:

@@ -206,6 +206,10 @@ class Load:
         self.over.set()
         self.join()
 
+    def is_done(self) -> bool:
+        """Whether all instances have been acknowledged."""
+        return len(self.acknowledged) == len(self.instances)
+
     def join(self) -> None:
         for thread in self._threads:
             thread.join()
