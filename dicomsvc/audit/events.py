@@ -131,8 +131,14 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _OnStudies(Event):
+class OnStudies(Event):
+    """What events on instances have."""
+
     shares: tuple[Share, ...] = ()
+
+    def shortened(self) -> Self:
+        """Return the event without the instances' UIDs."""
+        return replace(self, shares=tuple(replace(share, instances={}) for share in self.shares))
 
     def split(self) -> "Iterable[Event]":
         return (self,) if len(self.shares) < 2 else tuple(replace(self, shares=(share,)) for share in self.shares)
@@ -154,7 +160,7 @@ class _OnStudies(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BeginTransferring(_OnStudies):
+class BeginTransferring(OnStudies):
     """Instances begin to go to ``peer`` (PS3.15 A.5.3.3); ``requestor``: a third party that asked for it."""
 
     peer: Party
@@ -172,7 +178,7 @@ class BeginTransferring(_OnStudies):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InstancesTransferred(_OnStudies):
+class InstancesTransferred(OnStudies):
     """Instances came from ``peer`` or went to it (PS3.15 A.5.3.7).
 
     Parameters
@@ -183,6 +189,8 @@ class InstancesTransferred(_OnStudies):
         The peer asked for what went to it (C-GET, WADO-RS).
     requestor
         A third party that asked (C-MOVE).
+    anonymized
+        What went was de-identified.
     """
 
     peer: Party
@@ -190,6 +198,7 @@ class InstancesTransferred(_OnStudies):
     action: Action = Action.READ
     pulled: bool = False
     requestor: Party | None = None
+    anonymized: bool | None = None
     code: ClassVar[Code] = codes.INSTANCES_TRANSFERRED
 
     def message(self, at: datetime, node: Party) -> AuditMessage:
@@ -200,7 +209,14 @@ class InstancesTransferred(_OnStudies):
                 node.taking_part(codes.DESTINATION),
             )
         return AuditMessage(
-            self.code, self.action, at, taking_part, self._objects(), self.outcome, None, self.description
+            self.code,
+            self.action,
+            at,
+            taking_part,
+            self._objects(anonymized=self.anonymized),
+            self.outcome,
+            None,
+            self.description,
         )
 
     def parties(self) -> tuple[Party, ...]:
@@ -208,7 +224,7 @@ class InstancesTransferred(_OnStudies):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InstancesAccessed(_OnStudies):
+class InstancesAccessed(OnStudies):
     """Instances were looked at, made, changed or deleted here (PS3.15 A.5.3.6)."""
 
     user: Party
@@ -226,7 +242,7 @@ class InstancesAccessed(_OnStudies):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StudyDeleted(_OnStudies):
+class StudyDeleted(OnStudies):
     """A study was deleted with all its instances (PS3.15 A.5.3.8)."""
 
     user: Party
@@ -243,7 +259,7 @@ class StudyDeleted(_OnStudies):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Export(_OnStudies):
+class Export(OnStudies):
     """Instances left the system other than to a peer (PS3.15 A.5.3.4); ``medium``: a URI of where they went."""
 
     user: Party
@@ -265,7 +281,7 @@ class Export(_OnStudies):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Import(_OnStudies):
+class Import(OnStudies):
     """Instances came in other than from a peer (PS3.15 A.5.3.5); ``medium``: a URI of where from."""
 
     user: Party
@@ -287,7 +303,7 @@ class Import(_OnStudies):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PatientRecord(_OnStudies):
+class PatientRecord(OnStudies):
     """A pathology report was read, changed or signed (PS3.15 A.5.3.14); ``report`` is our number of it."""
 
     user: Party

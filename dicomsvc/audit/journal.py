@@ -26,6 +26,7 @@ from dicomsvc.audit.events import (
     ApplicationActivity,
     Event,
     InstancesAccessed,
+    InstancesTransferred,
     Party,
     SecurityAlert,
     Share,
@@ -41,7 +42,7 @@ _PERIOD_SECONDS: Final = 0.5
 _MOST_WAITING: Final = 100_000
 _BATCH: Final = 1000
 _LONGEST_TEXT: Final = 1024
-_FREQUENT: Final = (InstancesAccessed, SecurityAlert, UserAuthentication)
+_FREQUENT: Final = (InstancesAccessed, InstancesTransferred, SecurityAlert, UserAuthentication)
 
 
 def record(where: Engine | Connection, *events: Event) -> None:

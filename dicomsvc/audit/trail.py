@@ -35,7 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from dicomsvc.audit.deeds import event_in
-from dicomsvc.audit.events import NAMES, Event, Party, SecurityAlert, Share
+from dicomsvc.audit.events import NAMES, Event, OnStudies, Party, SecurityAlert, Share
 from dicomsvc.audit.message import AuditSource, Outcome, write_xml
 from dicomsvc.config import Settings
 from dicomsvc.store.database import database_errors
@@ -44,6 +44,8 @@ from dicomsvc.store.tables import audit, instance, metadata, study
 _log = logging.getLogger(__name__)
 FIRST_HASH: Final = bytes(32)
 _ROWS_AT_ONCE: Final = 20_000
+# What every collector takes (PS3.15 A.6), less the syslog header.
+_LARGEST_MESSAGE: Final = 32_000
 
 audit_event = Table(
     "audit_event",
@@ -96,6 +98,8 @@ WITH windows AS (
   HAVING w.quiet IS NULL
     OR max(a.at) <= clock_timestamp() - make_interval(secs => w.quiet)
     OR min(a.at) <= clock_timestamp() - make_interval(secs => w.longest)
+    -- Noted by a machine whose clock is ahead.
+    OR max(a.at) > clock_timestamp() + interval '5 seconds'
 )
 SELECT a.id FROM audit a JOIN due d ON (a.action, a.who) = (d.action, d.who)
   AND a.address IS NOT DISTINCT FROM d.address AND a.study_instance_uid IS NOT DISTINCT FROM d.study_instance_uid
@@ -200,7 +204,10 @@ class Keeper:
         node = Party(self.settings.dimse.ae_title, socket.gethostname(), self.settings.dimse.ae_title)
         values = []
         for number, each in enumerate(told, last + 1):
-            link = _link(number, each, write_xml(each.event.message(each.at, node), source))
+            message = write_xml(each.event.message(each.at, node), source)
+            if len(message) > _LARGEST_MESSAGE and isinstance(each.event, OnStudies):
+                message = write_xml(each.event.shortened().message(each.at, node), source)
+            link = _link(number, each, message)
             before = link.hash_after(before)
             values.append({name: getattr(link, name) for name in Link.__slots__} | {"hash": before})
         for row in values:
@@ -212,7 +219,7 @@ class Keeper:
 
 
 def _link(number: int, told: _Told, message: str) -> Link:
-    shares: tuple[Share, ...] = getattr(told.event, "shares", ())
+    shares = told.event.shares if isinstance(told.event, OnStudies) else ()
     return Link(
         number,
         told.at,
@@ -257,7 +264,7 @@ def _events(row: "Row[Any]") -> Sequence[Event]:
 
 def _resolved(connection: Connection, told: Sequence[_Told]) -> list[_Told]:
     """Return the same with patients, accession numbers and SOP classes that the index knows filled in."""
-    shares = [share for each in told for share in getattr(each.event, "shares", ())]
+    shares = [share for each in told if isinstance(each.event, OnStudies) for share in each.event.shares]
     studies = _studies(connection, {share.study_instance_uid for share in shares})
     classes = _classes(connection, {uid for share in shares for uid in share.instances.get("", ())})
 
@@ -270,8 +277,8 @@ def _resolved(connection: Connection, told: Sequence[_Told]) -> list[_Told]:
         return _with_classes(share, classes)
 
     return [
-        _Told(replace(each.event, shares=tuple(map(whole, each.event.shares))), each.at)  # type: ignore[attr-defined,call-arg]
-        if getattr(each.event, "shares", ())
+        _Told(replace(each.event, shares=tuple(map(whole, each.event.shares))), each.at)
+        if isinstance(each.event, OnStudies)
         else each
         for each in told
     ]

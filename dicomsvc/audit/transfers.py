@@ -23,13 +23,24 @@ class Transfer:
         A third party that asked for it (C-MOVE).
     pulled
         The peer asked for it itself (C-GET).
+    anonymized
+        It gets de-identified copies.
     """
 
-    def __init__(self, engine: Engine, peer: Party, *, requestor: Party | None = None, pulled: bool = False) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        peer: Party,
+        *,
+        requestor: Party | None = None,
+        pulled: bool = False,
+        anonymized: bool | None = None,
+    ) -> None:
         self._engine = engine
         self._peer = peer
         self._requestor = requestor
         self._pulled = pulled
+        self._anonymized = anonymized
         self._begun: set[str] = set()
         self._went: dict[str, Share] = {}
         self._failed: dict[str, Share] = {}
@@ -75,6 +86,7 @@ class Transfer:
                     inbound=False,
                     pulled=self._pulled,
                     requestor=self._requestor,
+                    anonymized=self._anonymized,
                     shares=(share,),
                     outcome=outcome,
                     description=description,

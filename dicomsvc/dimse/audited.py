@@ -70,10 +70,12 @@ def record_rejection(engine: Engine, ae_title: str, address: str, why: str) -> N
 
 def retrieval(session: Session) -> Transfer:
     """Return the transfer of a C-GET: to the caller, who asked for it."""
-    return Transfer(session.store.engine, caller(session), pulled=True)
+    anonymized = True if session.peer is not None and session.peer.deidentify is not None else None
+    return Transfer(session.store.engine, caller(session), pulled=True, anonymized=anonymized)
 
 
 def moved_to(session: Session, destination: KnownPeer) -> Transfer:
     """Return the transfer of a C-MOVE: to the destination, for the caller."""
     peer = application_entity(destination.ae_title, destination.host or "")
-    return Transfer(session.store.engine, peer, requestor=caller(session))
+    anonymized = True if destination.deidentify is not None else None
+    return Transfer(session.store.engine, peer, requestor=caller(session), anonymized=anonymized)

@@ -30,6 +30,7 @@ from dicomsvc.audit import (
 )
 from dicomsvc.audit.journal import row_of
 from dicomsvc.audit.reading import Wanted, export_of, prune, read
+from dicomsvc.audit.syslog import frame
 from dicomsvc.audit.trail import WINDOWS, Keeper, Link, Window, audit_event, audit_head
 from dicomsvc.audit.transfers import Transfer
 from dicomsvc.audit.verification import AnchorFile, head_of, parse_anchor, verify
@@ -456,3 +457,23 @@ def test_an_export_names_the_folder_and_whether_it_was_de_identified(store: Stor
     assert media.get("UserID") == (tmp_path / "out").as_uri()
     assert media.find("MediaIdentifier/MediaType").get("csd-code") == "110037"
     assert root.find(".//Anonymized").text == "true"
+
+
+def test_a_message_is_never_longer_than_every_collector_takes(store: Store) -> None:
+    classes = {f"1.2.{number}": 64 for number in range(20)}
+    instances = {uid: tuple(f"{uid}.{number:050d}" for number in range(64)) for uid in classes}
+    share = Share("1.2.3", "P-1", classes, instances)
+    record(store.engine, InstancesAccessed(user=ADA, shares=(share,)))
+    record(store.engine, Query(user=ADA, subject="/x", query=b"\xff" * 100_000))
+    for link in trail(store):
+        assert len(frame(link, "a-host-with-a-name.example.org")) < 32768
+        xml(link)
+    [link] = trail(store, events=("instances-accessed",))
+    assert sum(int(each.get("NumberOfInstances")) for each in xml(link).iter("SOPClass")) == 1280
+
+
+def test_a_clock_that_is_ahead_holds_nothing_up(store: Store) -> None:
+    keeper = Keeper(store.engine, store.settings)
+    with store.engine.begin() as connection:
+        connection.execute(audit.insert(), [row_of(seen(), datetime.now(UTC) + timedelta(hours=2))])
+    assert keeper.keep() == 1
