@@ -435,6 +435,10 @@ class RoutingSettings(Section):
             for name in rule.webhook:
                 if name not in self.webhooks:
                     raise ValueError(f"rule {rule.name}: there is no webhook {name} under routing.webhooks")
+        urls = [each.url for each in self.destinations.values()] + [each.url for each in self.webhooks.values()]
+        for url in urls:
+            # Raises where it is no port.
+            _ = urlsplit(url).port
         for name, webhook in self.webhooks.items():
             if (urlsplit(webhook.url).hostname or "") not in {host.lower() for host in self.webhook_hosts}:
                 raise ValueError(f"webhook {name}: its host is not listed under routing.webhook_hosts")

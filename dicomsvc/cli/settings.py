@@ -58,7 +58,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, SecretStr):
         return "(secret)"
     if isinstance(value, dict):
-        return ", ".join(f"{key}=(secret)" for key in value) or "(none)"
+        return ", ".join(f"{key}={_shown(each)}" for key, each in value.items()) or "(none)"
     if value is None:
         return "(unset)"
     if isinstance(value, frozenset):

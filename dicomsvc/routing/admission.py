@@ -30,16 +30,17 @@ A series that a model made is not, so that no result is analysed again.
 
 _NEXT = text(
     """
-    SELECT id FROM (
-      SELECT waiting.id, waiting.since,
-             row_number() OVER (PARTITION BY waiting.action, waiting.destination ORDER BY waiting.since, waiting.id)
-               + (SELECT count(*) FROM forward held
-                   WHERE held.action = waiting.action AND held.destination = waiting.destination AND held.holds
-                     AND held.state NOT IN ('waiting', 'done', 'dead', 'dropped')) AS place
-        FROM forward waiting
-       WHERE waiting.state = 'waiting' AND waiting.action <> 'analyze'
-         AND (waiting.due IS NULL OR waiting.due <= clock_timestamp())) AS candidate
-     WHERE place <= :places ORDER BY since, id LIMIT 1000
+    WITH held AS (
+      SELECT action, destination, count(*) AS places FROM forward
+       WHERE holds AND state NOT IN ('waiting', 'done', 'dead', 'dropped') GROUP BY action, destination
+    ), candidate AS (
+      SELECT id, action, destination, since,
+             row_number() OVER (PARTITION BY action, destination ORDER BY since, id) AS place
+        FROM forward
+       WHERE state = 'waiting' AND action <> 'analyze' AND (due IS NULL OR due <= clock_timestamp())
+    )
+    SELECT candidate.id FROM candidate LEFT JOIN held USING (action, destination)
+     WHERE candidate.place + coalesce(held.places, 0) <= :places ORDER BY candidate.since, candidate.id LIMIT 1000
     """
 )
 _ADMIT = text(

@@ -138,7 +138,7 @@ def read_answer(answer: HttpAnswer, uid: str, sent_as: str) -> Answer:
 def _parse(body: bytes) -> dict[str, Any]:
     try:
         said = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     if isinstance(said, list):
         said = said[0] if said else {}

@@ -48,6 +48,7 @@ def test_a_status_means_there_never_or_not_yet(status: int, verdict: Verdict) ->
         (429, b"", Verdict.AGAIN, 429),
         (200, b'{"00081198": {"Value": "x"}}', Verdict.SENT, 0),
         (200, b'{"00081199": []}', Verdict.SENT, 0),
+        (200, b"[" * 100_000, Verdict.SENT, 0),
     ],
 )
 def test_a_store_response_means_the_same(status: int, body: bytes, verdict: Verdict, code: int) -> None:
