@@ -183,12 +183,29 @@ def test_barcode_gives_patient_case_and_specimen(server: DimseServer) -> None:
     assert HEMATOXYLIN["value"] in {each.ConceptCodeSequence[0].CodeValue for each in said if each.ValueType == "CODE"}
 
 
+@pytest.mark.parametrize("charset", ["GB18030", "GBK", "ISO_IR 192"])
+def test_name_is_found_in_the_character_set_of_the_query(server: DimseServer, charset: str) -> None:
+    asked = keys(PatientName="王*")
+    asked.SpecificCharacterSet = charset
+    ((item,), _) = ask(server, asked)
+    assert (item.SpecificCharacterSet, str(item.PatientName)) == ("ISO_IR 192", "Wang^Xiaoming=王^小明")
+
+
 def test_slides_of_a_case_share_its_study(worklist: Worklist) -> None:
     first, _ = worklist.create(content(), "tests")
     second, _ = worklist.create(content(container={"identifier": "S26-100-A-2"}), "tests")
     other, _ = worklist.create(content(patient={"id": "P-9"}, container={"identifier": "S26-100-A-3"}), "tests")
     assert first.content.study_instance_uid == second.content.study_instance_uid
     assert first.content.study_instance_uid != other.content.study_instance_uid
+
+
+def test_entry_that_goes_to_another_case_gets_its_study(worklist: Worklist) -> None:
+    entry, _ = worklist.create(content(), "tests")
+    other, _ = worklist.create(content(accession_number="S26-300"), "tests")
+    moved = worklist.change(entry.uid, content(accession_number="S26-300", container={"identifier": "B"}), "tests")
+    assert moved.content.study_instance_uid == other.content.study_instance_uid
+    back = worklist.change(entry.uid, content(accession_number="S26-400"), "tests")
+    assert back.content.study_instance_uid not in (other.content.study_instance_uid, None)
 
 
 @pytest.mark.parametrize("status", [Status.COMPLETED, Status.CANCELLED])

@@ -140,7 +140,7 @@ def test_barcode_and_case_that_come_later_are_added_to_the_order(node: Node) -> 
         ("S26-100", "PL-1", "", "A-2"),
     ]
     assert before.uid in {entry.uid for entry in entries}
-    assert len({entry.content.study_instance_uid for entry in entries}) == 1
+    assert {entry.content.study_instance_uid for entry in entries} == {before.content.study_instance_uid}
 
 
 def test_cancelled_slide_leaves_the_others_and_a_cancelled_order_all(node: Node) -> None:

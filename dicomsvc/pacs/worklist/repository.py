@@ -131,8 +131,8 @@ def replace(
     connection: Connection, entry: Entry, content: EntryContent, writer: Writer, status: Status | None = None
 ) -> Entry:
     """Give an entry new content; UIDs and the start stay where the new content does not say them."""
-    if content.study_instance_uid is None and content.accession_number in ("", entry.content.accession_number):
-        content = content.model_copy(update={"study_instance_uid": entry.content.study_instance_uid})
+    if content.study_instance_uid is None:
+        content = content.model_copy(update={"study_instance_uid": _study_of_changed(connection, entry, content)})
     start = content.step.start or entry.start
     values = _values(connection, entry.uid, content, status or entry.status, writer, start, entry.content.specimens)
     statement = update(worklist_entry).where(_e.uid == entry.uid).values(**values, **_next_revision())
@@ -161,9 +161,9 @@ def listed(connection: Connection, wanted: Filter, limit: int, offset: int) -> t
         conditions.append(_e.status.in_([status.value for status in wanted.statuses]))
     at = func.concat(_e.start_date, _e.start_time)
     if wanted.start_from is not None:
-        conditions.append(at >= wanted.start_from.strftime("%Y%m%d%H%M%S"))
+        conditions.append(at >= _sortable(wanted.start_from))
     if wanted.start_before is not None:
-        conditions.append(at < wanted.start_before.strftime("%Y%m%d%H%M%S"))
+        conditions.append(at < _sortable(wanted.start_before))
     total = connection.execute(select(func.count()).select_from(worklist_entry).where(*conditions)).scalar_one()
     order = (_e.start_date, _e.start_time, _e.id)
     rows = connection.execute(select(worklist_entry).where(*conditions).order_by(*order).limit(limit).offset(offset))
@@ -176,6 +176,15 @@ def remember_message(connection: Connection, key: str) -> bool:
     connection.execute(delete(worklist_message).where(_m.key.in_(old)))
     statement = pg_insert(worklist_message).values(key=key).on_conflict_do_nothing().returning(_m.key)
     return connection.execute(statement).one_or_none() is not None
+
+
+def _local(moment: datetime) -> datetime:
+    """Return a moment in local time, to the second, as the worklist has it."""
+    return (moment.astimezone().replace(tzinfo=None) if moment.tzinfo else moment).replace(microsecond=0)
+
+
+def _sortable(moment: datetime) -> str:
+    return f"{_local(moment):%Y%m%d%H%M%S}"
 
 
 def _next_revision() -> dict[str, Any]:
@@ -191,7 +200,7 @@ def _values(
     start: datetime,
     known: Sequence[Specimen],
 ) -> dict[str, Any]:
-    local = (start.astimezone().replace(tzinfo=None) if start.tzinfo else start).replace(microsecond=0)
+    local = _local(start)
     content = _with_uids(connection, content, known)
     accession_number, placer_order_number, step, container = content.key
     return {
@@ -223,6 +232,14 @@ def _with_uids(connection: Connection, content: EntryContent, known: Sequence[Sp
         for specimen in specimens
     )
     return content.model_copy(update={"study_instance_uid": study, "specimens": with_uids})
+
+
+def _study_of_changed(connection: Connection, entry: Entry, content: EntryContent) -> str | None:
+    """Return the study that an entry had, unless it goes to another case; None: that case has none yet."""
+    before, after = entry.content.accession_number, content.accession_number
+    if after in ("", before):
+        return entry.content.study_instance_uid
+    return _study_of_case(connection, content) or (None if before else entry.content.study_instance_uid)
 
 
 def _study_of_case(connection: Connection, content: EntryContent) -> str | None:
