@@ -1,6 +1,5 @@
 """C-FIND: queries of the archive, matched as QIDO-RS matches them (PS3.4 C.4.1)."""
 
-import json
 import logging
 from collections.abc import Iterator
 from typing import Final
@@ -14,7 +13,7 @@ from dicomsvc.dimse.services import Service
 from dicomsvc.dimse.session import Session
 from dicomsvc.errors import OutOfResources
 from dicomsvc.pacs.border import answering
-from dicomsvc.pacs.identifiers import UTF_8, encode_identifier
+from dicomsvc.pacs.identifiers import UTF_8, IdentifierEncoder
 from dicomsvc.pacs.keys import (
     INSTANCE_AVAILABILITY,
     LEVEL,
@@ -74,13 +73,10 @@ def _batches(session: Session, message: Message, asked: Asked, listed: Listed) -
         RETRIEVE_AE_TITLE: {"vr": "AE", "Value": [session.store.settings.dimse.ae_title]},
         INSTANCE_AVAILABILITY: {"vr": "CS", "Value": ["ONLINE"]},
     }
-    syntax = message.context.transfer_syntax
-    for documents in read_pages(session.store.engine, asked.listing, listed):
-        for start in range(0, len(documents), _BATCH):
-            yield [
-                encode_identifier({**json.loads(document), **fixed}, asked.shape, syntax)
-                for document in documents[start : start + _BATCH]
-            ]
+    encoder = IdentifierEncoder(asked.listing.asked, fixed, asked.shape, message.context.transfer_syntax)
+    for rows in read_pages(session.store.engine, asked.listing, listed):
+        for start in range(0, len(rows), _BATCH):
+            yield [encoder.encode(row) for row in rows[start : start + _BATCH]]
 
 
 FIND: Final = Service(

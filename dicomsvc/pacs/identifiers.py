@@ -4,8 +4,9 @@ A query of a large archive has hundreds of thousands of them: they are written w
 """
 
 import base64
+import json
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -18,7 +19,6 @@ Shape = Mapping[str, "Shape | None"]
 """Which attributes are returned, by tag, ascending; below a sequence those of its items, or None for all of them."""
 
 Element = Mapping[str, Any]
-Attributes = Mapping[str, Element]
 
 UTF_8: Final = "ISO_IR 192"
 _LONG_LENGTH: Final = frozenset("OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
@@ -38,20 +38,61 @@ _MOST_SHORT: Final = 0xFFFF
 _MOST_DS: Final = 16
 
 
-def encode_identifier(attributes: Attributes, shape: Shape, transfer_syntax: str) -> bytes:
+def encode_identifier(attributes: Mapping[str, Element], shape: Shape, transfer_syntax: str) -> bytes:
     """Return the attributes of ``shape`` in Implicit or Explicit VR Little Endian; what is not there has no value."""
     return _encode(attributes, shape, UID(transfer_syntax).is_implicit_VR)
 
 
-def _encode(attributes: Attributes, shape: Shape | None, implicit: bool) -> bytes:
-    encoded = []
-    for tag in attributes if shape is None else shape:
-        element = attributes.get(tag)
-        vr = vr_of(tag) if element is None else element["vr"]
-        value = b"" if element is None else _value(element, vr, shape[tag] if shape is not None else None, implicit)
-        encoded.append(_head(tag, vr, len(value), implicit))
-        encoded.append(value)
-    return b"".join(encoded)
+class IdentifierEncoder:
+    """Writes the Identifiers of one query's responses; results that follow each other often share values.
+
+    Parameters
+    ----------
+    tags
+        Which attribute each text of a result is of.
+    fixed
+        Attributes that all Identifiers have.
+    """
+
+    def __init__(self, tags: Sequence[str], fixed: Mapping[str, Element], shape: Shape, transfer_syntax: str) -> None:
+        self._implicit = UID(transfer_syntax).is_implicit_VR
+        self._shape = shape
+        places = {tag: place for place, tag in enumerate(tags)}
+        self._order = tuple((tag, places.get(tag)) for tag in shape)
+        self._fixed = {tag: _encode_element(tag, fixed[tag], None, self._implicit) for tag in fixed}
+        self._last: dict[str, tuple[str | None, bytes]] = {}
+
+    def encode(self, texts: Sequence[str | None]) -> bytes:
+        """Return the attributes of the shape; what is not there has no value.
+
+        ``texts`` are the DICOM JSON of elements, in the order of the tags.
+        """
+        return b"".join(
+            self._fixed[tag] if place is None else self._element(tag, texts[place]) for tag, place in self._order
+        )
+
+    def _element(self, tag: str, text: str | None) -> bytes:
+        last = self._last.get(tag)
+        if last is not None and last[0] == text:
+            return last[1]
+        element = None if text is None else json.loads(text)
+        encoded = _encode_element(tag, element, self._shape[tag], self._implicit)
+        self._last[tag] = text, encoded
+        return encoded
+
+
+def _encode(attributes: Mapping[str, Element], shape: Shape | None, implicit: bool) -> bytes:
+    if shape is None:
+        return b"".join(_encode_element(tag, attributes[tag], None, implicit) for tag in attributes)
+    return b"".join(_encode_element(tag, attributes.get(tag), shape[tag], implicit) for tag in shape)
+
+
+def _encode_element(tag: str, element: Element | None, shape: Shape | None, implicit: bool) -> bytes:
+    if element is None:
+        return _head(tag, vr_of(tag), 0, implicit)
+    vr: str = element["vr"]
+    value = _value(element, vr, shape, implicit)
+    return _head(tag, vr, len(value), implicit) + value
 
 
 def _head(tag: str, vr: str, length: int, implicit: bool) -> bytes:

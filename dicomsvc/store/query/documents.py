@@ -63,11 +63,10 @@ _URLS: Final = (
 def document(
     level: Level,
     *,
-    above: Iterable[Level] = (),
+    above: Iterable[Level],
     asked: Iterable[str],
-    everything: bool = False,
-    defaults: bool = True,
-    root: str | None = None,
+    everything: bool,
+    root: str | None,
 ) -> str:
     """Return the expression of a result's DICOM JSON.
 
@@ -79,12 +78,10 @@ def document(
         Tags returned beside the defaults; those below `level` are left out.
     everything
         Return all that the index has.
-    defaults
-        Return each level's default attributes.
     root
         Placeholder of the URL that RetrieveURL begins with; None: no RetrieveURL.
     """
-    full = {level, *above} if defaults else set()
+    full = {level, *above}
     tags = {tag: level_of(tag) for tag in (*_UIDS[:level], *asked)}
     parts = []
     for each in Level:
@@ -106,7 +103,18 @@ def document(
         parts.extend(_objects(pairs | {tag: _COMPUTED[tag] for tag in computed}))
     if root is not None:
         parts.append(_object({_RETRIEVE_URL: _one("UR", f"CAST({root} AS text) || {_URLS[level]}")}))
-    return " || ".join(parts) or "'{}'::jsonb"
+    return " || ".join(parts)
+
+
+def element(level: Level, tag: str) -> str | None:
+    """Return the expression of one element of a result's DICOM JSON, NULL where it is not there.
+
+    None: results of the level have no such attribute.
+    """
+    of = level_of(tag)
+    if of > level:
+        return None
+    return _COMPUTED[tag] if tag in _COMPUTED else f"{_TABLES[of]}.attributes -> '{tag}'"
 
 
 def needs_related(expression: str) -> bool:

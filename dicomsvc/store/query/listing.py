@@ -1,4 +1,4 @@
-"""Every result of a search: first the keys of all rows, eight bytes each, then their documents page by page.
+"""Every result of a search: first the keys of all rows, eight bytes each, then their attributes page by page.
 
 No transaction stays open while a client takes its time, no result is left out or comes twice because others arrive
 meanwhile, and a page costs the same wherever it lies. What is deleted between the two steps is left out.
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 from dicomsvc.store.database import database_errors
 from dicomsvc.store.levels import PATIENT_TAGS
 from dicomsvc.store.query.conditions import Parameters
-from dicomsvc.store.query.documents import RELATED, document, needs_related
+from dicomsvc.store.query.documents import RELATED, element, needs_related
 from dicomsvc.store.query.keys import Level
 from dicomsvc.store.query.search import (
     FROM,
@@ -52,9 +52,13 @@ PATIENT_COUNTS: Final = {
 """Number of Patient Related Studies, Series, Instances, as SQL expressions."""
 
 
+Row = tuple[str | None, ...]
+"""The DICOM JSON texts of one result's elements, in the order of `Listing.asked`; None: it has no such attribute."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a listing returns of each result: the attributes that are ``asked`` for, as tags, and the UIDs above it.
+    """What a listing returns of each result: the attributes that are ``asked`` for, as tags.
 
     ``level`` None lists patients; then `study.id` of one study of each stands for the patient.
     """
@@ -65,10 +69,10 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Keys of all results in the order of `search`, and the documents of the first page of them."""
+    """Keys of all results in the order of `search`, and the rows of the first page of them."""
 
     keys: "array[int]"
-    first: tuple[str, ...]
+    first: tuple[Row, ...]
 
 
 def list_results(engine: Engine, listing: Listing, query: Query, *, most: int | None = None) -> Listed:
@@ -86,14 +90,14 @@ def list_results(engine: Engine, listing: Listing, query: Query, *, most: int | 
         keys.frombytes(connection.exec_driver_sql(statement, values).scalar_one() or b"")
         if sys.byteorder == "little":
             keys.byteswap()
-        first = _documents(connection, _reading(listing), keys[:_FIRST_PAGE])
+        first = _rows(connection, _reading(listing), keys[:_FIRST_PAGE])
     return Listed(keys, tuple(first))
 
 
-def read_pages(engine: Engine, listing: Listing, listed: Listed) -> Iterator[Sequence[str]]:
-    """Yield the documents (DICOM JSON texts) of all results in the order of their keys, a page at a time.
+def read_pages(engine: Engine, listing: Listing, listed: Listed) -> Iterator[Sequence[Row]]:
+    """Yield the rows of all results in the order of their keys, a page at a time.
 
-    Pages have as many documents as their length allows, going by the longest one of the page before.
+    Pages have as many rows as their length allows, going by the longest one of the page before.
 
     Raises
     ------
@@ -101,22 +105,22 @@ def read_pages(engine: Engine, listing: Listing, listed: Listed) -> Iterator[Seq
         When the database does not answer.
     """
     statement = _reading(listing)
-    start, documents = _FIRST_PAGE, list(listed.first)
-    yield documents
+    start, rows = _FIRST_PAGE, list(listed.first)
+    yield rows
     while start < len(listed.keys):
-        longest = max(map(len, documents), default=1)
+        longest = max((sum(map(len, filter(None, row))) for row in rows), default=0) + 1
         size = max(1, min(_LARGEST_PAGE, _PAGE_CHARACTERS // longest))
         with database_errors(), search_errors(), engine.connect() as connection:
             prepare(connection)
-            documents = _documents(connection, statement, listed.keys[start : start + size])
-        yield documents
+            rows = _rows(connection, statement, listed.keys[start : start + size])
+        yield rows
         start += size
 
 
-def _documents(connection: Connection, statement: str, keys: "array[int]") -> list[str]:
+def _rows(connection: Connection, statement: str, keys: "array[int]") -> list[Row]:
     if not keys:
         return []
-    return [row[0] for row in connection.exec_driver_sql(statement, {"keys": list(keys)})]
+    return [tuple(row) for row in connection.exec_driver_sql(statement, {"keys": list(keys)})]
 
 
 def _finding(listing: Listing, query: Query, most: int | None) -> tuple[str, dict[str, object]]:
@@ -138,16 +142,18 @@ def _finding(listing: Listing, query: Query, most: int | None) -> tuple[str, dic
 
 def _reading(listing: Listing) -> str:
     level = listing.level or Level.STUDY
-    tags = [tag for tag in listing.asked if listing.level is not None or tag in PATIENT_TAGS]
-    result = document(level, asked=tags, defaults=False)
-    if listing.level is None:
-        counts = [tag for tag in listing.asked if tag in PATIENT_COUNTS]
-        for tag in counts:
-            of = f"jsonb_build_object('vr', 'IS', 'Value', jsonb_build_array({PATIENT_COUNTS[tag]}))"
-            result += f" || jsonb_build_object('{tag}', {of})"
-    related = RELATED if needs_related(result) else ""
+    columns = ", ".join(f"CAST({_column(listing, tag)} AS text)" for tag in listing.asked) or "NULL"
+    related = RELATED if needs_related(columns) else ""
     table = TABLES[level]
     return (
-        f"SELECT CAST({result} AS text) FROM unnest(CAST(%(keys)s AS bigint[])) WITH ORDINALITY AS found (id, place)"  # noqa: S608
+        f"SELECT {columns} FROM unnest(CAST(%(keys)s AS bigint[])) WITH ORDINALITY AS found (id, place)"  # noqa: S608
         f" JOIN {table} ON {table}.id = found.id{JOINS[level]} {related} ORDER BY found.place"
     )
+
+
+def _column(listing: Listing, tag: str) -> str:
+    if listing.level is not None:
+        return element(listing.level, tag) or "NULL"
+    if tag in PATIENT_COUNTS:
+        return f"jsonb_build_object('vr', 'IS', 'Value', jsonb_build_array({PATIENT_COUNTS[tag]}))"
+    return (element(Level.STUDY, tag) if tag in PATIENT_TAGS else None) or "NULL"

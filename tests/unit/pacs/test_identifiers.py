@@ -6,13 +6,18 @@ from pydicom import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from dicomsvc.pacs.identifiers import Shape, encode_identifier
+from dicomsvc.pacs.identifiers import IdentifierEncoder, Shape
 
 SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian]
 
 
+def encode(document: dict[str, object], shape: Shape, syntax: str) -> bytes:
+    texts = [json.dumps(document[tag]) if tag in document else None for tag in shape]
+    return IdentifierEncoder(list(shape), {}, shape, syntax).encode(texts)
+
+
 def round_trip(document: dict[str, object], shape: Shape, syntax: str) -> Dataset:
-    encoded = encode_identifier(json.loads(json.dumps(document)), shape, syntax)
+    encoded = encode(document, shape, syntax)
     assert len(encoded) % 2 == 0
     return read_dataset(BytesIO(encoded), syntax == ImplicitVRLittleEndian, is_little_endian=True)
 
@@ -56,7 +61,7 @@ def test_only_what_is_asked_for_is_written_and_what_is_missing_has_no_value(synt
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_a_value_longer_than_its_length_field_is_still_sent(syntax: str) -> None:
     uids = [f"1.2.3.{number}" for number in range(20_000)]
-    encoded = encode_identifier({"00081155": {"vr": "UI", "Value": uids}}, {"00081155": None}, syntax)
+    encoded = encode({"00081155": {"vr": "UI", "Value": uids}}, {"00081155": None}, syntax)
     found = read_dataset(BytesIO(encoded), syntax == ImplicitVRLittleEndian, is_little_endian=True)
     element = found["ReferencedSOPInstanceUID"]
     sent = bytes(element.value).decode().rstrip("\0").split("\\") if element.VR == "UN" else list(element.value)
@@ -65,5 +70,20 @@ def test_a_value_longer_than_its_length_field_is_still_sent(syntax: str) -> None
 
 @pytest.mark.parametrize("vr", ["US", "FD", "SL"])
 def test_a_number_that_is_none_is_left_out(vr: str) -> None:
-    encoded = encode_identifier({"00280010": {"vr": vr, "Value": ["NaN"]}}, {"00280010": None}, ImplicitVRLittleEndian)
+    encoded = encode({"00280010": {"vr": vr, "Value": ["NaN"]}}, {"00280010": None}, ImplicitVRLittleEndian)
     assert encoded == b"\x28\x00\x10\x00\0\0\0\0"
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_values_that_change_from_result_to_result_are_each_their_own(syntax: str) -> None:
+    fixed = {"00080052": {"vr": "CS", "Value": ["STUDY"]}}
+    shape: Shape = {"00080052": None, "00100010": None, "00100020": None}
+    encoder = IdentifierEncoder(["00100020", "00100010"], fixed, shape, syntax)
+    found = []
+    for patient_id in ("1", "1", "2", None, "1"):
+        text = None if patient_id is None else json.dumps({"vr": "LO", "Value": [patient_id]})
+        encoded = encoder.encode([text, '{"vr": "PN", "Value": [{"Alphabetic": "A^B"}]}'])
+        ds = read_dataset(BytesIO(encoded), syntax == ImplicitVRLittleEndian, is_little_endian=True)
+        assert (ds.QueryRetrieveLevel, ds.PatientName) == ("STUDY", "A^B")
+        found.append(ds.PatientID or "")
+    assert found == ["1", "1", "2", "", "1"]
