@@ -47,7 +47,8 @@ _ADMIT = text(
     "UPDATE forward SET state = 'ordered', holds = true, orders = orders + 1, work_item = NULL,"
     " updated = clock_timestamp() WHERE id = :id AND state = 'waiting' RETURNING id"
 )
-_UNORDERED = select(_f.id, _f.orders, _f.rule).where(_f.state == ForwardState.ORDERED, _f.work_item.is_(None))
+_TOLD = ("action", "destination", "study_instance_uid", "series_instance_uid")
+_UNORDERED = select(forward).where(_f.state == ForwardState.ORDERED, _f.work_item.is_(None))
 
 
 def admit(engine: Engine, routing: RoutingSettings) -> int:
@@ -67,7 +68,8 @@ def _make_work_items(engine: Engine) -> None:
         ordered = connection.execute(_UNORDERED).all()
     jobs = Jobs(engine)
     for row in ordered:
-        inputs = {"forward": row.id, "order": row.orders}
+        inputs = {name: getattr(row, name) for name in _TOLD if getattr(row, name) is not None}
+        inputs |= {"forward": row.id, "order": row.orders}
         item = jobs.create(KIND, inputs, f"routing rule {row.rule}", key=f"forward:{row.id}:{row.orders}")
         with database_errors(), engine.begin() as connection:
             mine = update(forward).where(_f.id == row.id, _f.orders == row.orders)

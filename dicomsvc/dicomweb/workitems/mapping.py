@@ -47,7 +47,11 @@ WEIGHTS: Final = own_code("weights", "SHA-256 of the model's weights")
 DONE: Final = own_code("done", "Pieces of work done")
 TOTAL: Final = own_code("total", "Pieces of work in all")
 TIME_LEFT: Final = own_code("time left", "Estimated time left")
-_KINDS: Final = {"convert": "Conversion of a slide file", "import": "Import of DICOM files"}
+_KINDS: Final = {
+    "convert": "Conversion of a slide file",
+    "import": "Import of DICOM files",
+    "forward": "Forwarding to another system",
+}
 # PS3.4 Table CC.2.5-3: there in every answer, empty where nothing is known.
 _TYPE_2: Final = (
     "ScheduledStationNameCodeSequence ScheduledStationClassCodeSequence ScheduledStationGeographicLocationCodeSequence "
