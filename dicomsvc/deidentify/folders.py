@@ -18,6 +18,7 @@ from dicomsvc.dicom.part10 import parse_instance
 from dicomsvc.errors import BadRequest, DamagedFile, DicomsvcError, OutOfResources
 
 MANIFEST: Final = "manifest.json"
+_DRAFT: Final = ".draft.dcm"
 _CHUNK: Final = 1 << 20
 Progress = Callable[[int, int], None]
 
@@ -73,24 +74,32 @@ def export_files(
     """
     _make(folder)
     export = Export()
-    for number, source in enumerate(sources):
-        progress(number, len(sources))
-        name, path = source.name, source.path
-        try:
-            _check(source)
-            written = _copied(path, folder) if deidentifier is None else _deidentified(path, folder, deidentifier)
-        except OutOfResources:
-            raise
-        except (DicomsvcError, OSError) as error:
-            export.failed.append((name, str(error) if isinstance(error, DicomsvcError) else "the file cannot be read"))
-            continue
-        if written is not None:
-            export.files.append(written)
-        elif deidentifier is not None:
-            export.left_out.append((name, deidentifier.judge(path).reason))
+    try:
+        for number, source in enumerate(sources):
+            progress(number, len(sources))
+            _export(source, folder, deidentifier, export)
+    finally:
+        (folder / _DRAFT).unlink(missing_ok=True)
     progress(len(sources), len(sources))
     _write_manifest(folder, export, deidentifier)
     return export
+
+
+def _export(source: ExportSource, folder: Path, deidentifier: Deidentifier | None, export: Export) -> None:
+    path = source.path
+    try:
+        _check(source)
+        written = _copied(path, folder) if deidentifier is None else _deidentified(path, folder, deidentifier)
+    except OutOfResources:
+        raise
+    except (DicomsvcError, OSError) as error:
+        reason = error.message if isinstance(error, DicomsvcError) else "the file cannot be read"
+        export.failed.append((source.name, reason))
+        return
+    if written is not None:
+        export.files.append(written)
+    elif deidentifier is not None:
+        export.left_out.append((source.name, deidentifier.judge(path).reason))
 
 
 def _check(source: ExportSource) -> None:
@@ -113,7 +122,7 @@ def _make(folder: Path) -> None:
 def _deidentified(path: Path, folder: Path, deidentifier: Deidentifier) -> Exported | None:
     if deidentifier.judge(path).verdict is Verdict.LEAVE_OUT:
         return None
-    draft = folder / ".draft.dcm"
+    draft = folder / _DRAFT
     draft.unlink(missing_ok=True)
     made = deidentifier.write(path, draft)
     if made is None:
@@ -123,7 +132,7 @@ def _deidentified(path: Path, folder: Path, deidentifier: Deidentifier) -> Expor
 
 def _copied(path: Path, folder: Path) -> Exported:
     instance = parse_instance(path)
-    digest, size, draft = hashlib.sha256(), 0, folder / ".draft.dcm"
+    digest, size, draft = hashlib.sha256(), 0, folder / _DRAFT
     try:
         with path.open("rb") as source, draft.open("wb") as target:
             while piece := source.read(_CHUNK):
@@ -172,4 +181,7 @@ def _write_manifest(folder: Path, export: Export, deidentifier: Deidentifier | N
         "left_out": len(export.left_out),
         "files": [asdict(file) for file in export.files],
     }
-    (folder / MANIFEST).write_text(json.dumps(document, indent=2) + "\n", "ascii")
+    try:
+        (folder / MANIFEST).write_text(json.dumps(document, indent=2) + "\n", "ascii")
+    except OSError as error:
+        raise OutOfResources(f"{folder} cannot be written: {os.strerror(error.errno or 0)}") from None
