@@ -30,6 +30,8 @@ INSTANCE_AVAILABILITY: Final = "00080056"
 TIMEZONE_OFFSET: Final = "00080201"
 # What every response has: not keys that could match, or fail to.
 _OF_THE_RESPONSE: Final = frozenset({SPECIFIC_CHARACTER_SET, LEVEL, RETRIEVE_AE_TITLE, INSTANCE_AVAILABILITY})
+# pydicom decodes ISO 2022 IR 58 with a codec that leaves its escape sequence in the text.
+_GB_2312_DESIGNATION: Final = "\x1b$)A"
 NOT_MATCHED: Final = frozenset("OB OD OF OL OV OW SQ UN".split())
 
 
@@ -146,6 +148,10 @@ def _returned_at(tag: str, level: QueryLevel) -> bool:
 
 def text_of(element: DataElement) -> str:
     """Return a key's value as text, several values with backslashes between them."""
+    return _joined(element).replace(_GB_2312_DESIGNATION, "")
+
+
+def _joined(element: DataElement) -> str:
     value = element.value
     if value is None or (isinstance(value, list | tuple) and not value):
         return ""
