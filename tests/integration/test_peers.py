@@ -313,6 +313,7 @@ def test_wrong_peers_are_refused_by_rest_with_what_is_wrong(service: RunningServ
         assert huge.status_code == 413
 
 
+@pytest.mark.slow
 def test_peers_by_command(service: RunningService, tmp_path: Path) -> None:
     write_instances(tmp_path, 1)
     port = str(service.dimse_port)
