@@ -8,10 +8,14 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import pytest
-from pynetdicom import AE
+from pydicom import Dataset, dcmread
+from pydicom.uid import JPEGBaseline8Bit
+from pynetdicom import AE, build_role, evt
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet
 
 from dicomsvc.config import DimseSettings, PeerSettings, Settings
 from dicomsvc.dimse import DimseServer, Peer, PeerFailure, echo, send_files
@@ -21,7 +25,7 @@ from dicomsvc.service.dimse import SERVICES
 from dicomsvc.store import Store
 from tests.certificates import Authority, Issued
 from tests.conftest import require_program
-from tests.instances import write_instances
+from tests.instances import VL_WHOLE_SLIDE, write_instances
 from tests.unit.dimse.wire import associate_request, data_set_of, wire
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -195,6 +199,39 @@ def test_pynetdicom_associates_by_each_version(serve: Serve, authority: Authorit
         assert association.is_established
         assert association.send_c_echo().Status == 0
         association.release()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_pynetdicom_gets_by_tls(serve: Serve, authority: Authority, tmp_path: Path, version: ssl.TLSVersion) -> None:
+    sent = write_instances(tmp_path, 4)
+    server = serve()
+    stored = send_files(sorted(tmp_path.iterdir()), Peer("127.0.0.1", server.port))
+    assert [result.status for result in stored] == [0] * 4
+    study = dcmread(next(tmp_path.iterdir()), stop_before_pixels=True).StudyInstanceUID
+    received: dict[str, bytes] = {}
+
+    def keep(event: evt.Event) -> int:
+        received[str(event.dataset.SOPInstanceUID)] = event.dataset.PixelData
+        return 0x0000
+
+    context = ssl.create_default_context(cafile=str(authority.certificate))
+    context.minimum_version = context.maximum_version = version
+    entity = AE()
+    entity.add_requested_context(StudyRootQueryRetrieveInformationModelGet)
+    entity.add_requested_context(VL_WHOLE_SLIDE, JPEGBaseline8Bit)
+    association = entity.associate(
+        *("127.0.0.1", tls_port(server)),
+        ext_neg=[build_role(VL_WHOLE_SLIDE, scp_role=True)],
+        evt_handlers=[(evt.EVT_C_STORE, keep)],
+        tls_args=(context, "localhost"),
+    )
+    assert association.is_established
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel, identifier.StudyInstanceUID = "STUDY", study
+    *_, (last, _) = association.send_c_get(identifier, StudyRootQueryRetrieveInformationModelGet)
+    association.release()
+    assert (last.Status, last.NumberOfCompletedSuboperations) == (0x0000, 4)
+    assert received == {uid: dcmread(BytesIO(content)).PixelData for uid, content in sent.items()}
 
 
 def s_client(port: int, *options: str) -> str:
