@@ -13,6 +13,10 @@ from pynetdicom import AE
 
 from dicomsvc.config import PeerSettings, Permission, Settings
 from dicomsvc.dimse import DimseServer
+from dicomsvc.dimse.channel import pdu_and_pdv_header
+from dicomsvc.dimse.commands import AFFECTED_SOP_CLASS_UID, C_CANCEL_RQ, C_FIND_RQ, encode_request
+from dicomsvc.dimse.data_set import encode_data_set
+from dicomsvc.dimse.pdu import A_ASSOCIATE_AC, ProposedContext
 from dicomsvc.pacs.worklist.arrivals import ArrivalUpkeep
 from dicomsvc.pacs.worklist.entry import EntryContent, Status
 from dicomsvc.pacs.worklist.find import MODALITY_WORKLIST_FIND
@@ -22,6 +26,7 @@ from dicomsvc.store import Store
 from tests.conftest import require_program
 from tests.instances import wsi_dataset
 from tests.integration.archive import keep
+from tests.unit.dimse.wire import COMMAND, EXPLICIT_LITTLE, LAST, associate_request, data_set, wire
 
 HEMATOXYLIN = {"value": "12710003", "scheme": "SCT", "meaning": "hematoxylin stain"}
 PROSTATE = {"value": "41216001", "scheme": "SCT", "meaning": "Prostate"}
@@ -240,22 +245,26 @@ def test_peer_without_the_permission_is_refused(settings: Settings, store: Store
         server.stop(2)
 
 
-def test_long_list_is_read_page_by_page_and_can_be_cancelled(server: DimseServer, worklist: Worklist) -> None:
+def test_long_list_is_read_page_by_page(server: DimseServer, worklist: Worklist) -> None:
     for number in range(250):
         worklist.create(content(container={"identifier": f"LONG-{number:03d}"}, specimens=[]), "tests")
-    asked = keys(ContainerIdentifier="LONG-*")
-    items, _ = ask(server, asked)
+    items, statuses = ask(server, keys(ContainerIdentifier="LONG-*"))
     assert [item.ContainerIdentifier for item in items] == [f"LONG-{number:03d}" for number in range(250)]
-    ae = AE(ae_title="SCAN1")
-    ae.add_requested_context(MODALITY_WORKLIST_FIND)
-    association = ae.associate("127.0.0.1", server.port)
-    statuses = []
-    for status, _item in association.send_c_find(asked, MODALITY_WORKLIST_FIND, msg_id=7):
-        if not statuses:
-            association.send_c_cancel(7, query_model=MODALITY_WORKLIST_FIND)
-        statuses.append(int(status.Status))
-    association.release()
-    assert statuses[-1] in (0xFE00, 0x0000)
+    assert statuses[-1] == 0x0000
+
+
+def test_cancelled_query_ends_and_the_next_is_answered(server: DimseServer) -> None:
+    query = encode_request(C_FIND_RQ, 5, {AFFECTED_SOP_CLASS_UID: MODALITY_WORKLIST_FIND})
+    command = pdu_and_pdv_header(1, len(query), COMMAND | LAST) + query
+    identifier = data_set(encode_data_set(keys(), EXPLICIT_LITTLE), 1)
+    cancel = encode_request(C_CANCEL_RQ, 5, {0x0120: 5}, has_data_set=False)
+    with wire(server.port) as peer:
+        peer.send(associate_request(contexts=[ProposedContext(1, MODALITY_WORKLIST_FIND, (EXPLICIT_LITTLE,))]))
+        assert peer.read_pdu()[0] == A_ASSOCIATE_AC
+        peer.send(command + identifier + pdu_and_pdv_header(1, len(cancel), COMMAND | LAST) + cancel)
+        assert peer.response().status == 0xFE00
+        peer.send(command + identifier)
+        assert peer.response().status == 0xFF00
 
 
 @pytest.mark.peer
