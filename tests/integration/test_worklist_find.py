@@ -1,6 +1,10 @@
 """The modality worklist asked by scanners: ``findscu -W`` and pynetdicom."""
 
+import contextlib
+import re
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +24,7 @@ from dicomsvc.dimse.pdu import A_ASSOCIATE_AC, ProposedContext
 from dicomsvc.pacs.worklist.arrivals import ArrivalUpkeep
 from dicomsvc.pacs.worklist.entry import EntryContent, Status
 from dicomsvc.pacs.worklist.find import MODALITY_WORKLIST_FIND
+from dicomsvc.pacs.worklist.repository import Filter
 from dicomsvc.pacs.worklist.service import Worklist
 from dicomsvc.service.dimse import SERVICES
 from dicomsvc.store import Store
@@ -371,3 +376,53 @@ def test_whatever_a_key_holds_is_answered(server: DimseServer, value: str) -> No
         assert statuses[-1] in (0x0000, 0xA900, 0xC000), keyword
         del asked[keyword]
     assert len(ask(server, keys(PatientID="P-1"))[0]) == 1
+
+
+@pytest.fixture
+def dcmtk(store: Store, worklist: Worklist, server: DimseServer, tmp_path: Path, free_port: int) -> Iterator[int]:
+    """DCMTK's worklist server with our items in files; its port."""
+    (tmp_path / "OURS").mkdir()
+    (tmp_path / "OURS" / "lockfile").touch()
+    _, entries = worklist.list(Filter(), 10)
+    for entry in entries:
+        item = Dataset.from_json(worklist.item(entry.uid))
+        item.SpecificCharacterSet = "ISO_IR 192"
+        item.save_as(tmp_path / "OURS" / f"{entry.uid}.wl", implicit_vr=False, little_endian=True)
+    command = [require_program("wlmscpfs"), "-dfp", str(tmp_path), "-csk", "--disable-file-reject", str(free_port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", free_port), timeout=1):
+            break
+        time.sleep(0.1)
+    yield free_port
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.mark.peer
+def test_dcmtk_finds_the_same_in_our_items(server: DimseServer, dcmtk: int) -> None:
+    step = "ScheduledProcedureStepSequence[0]"
+    queries = (
+        *("PatientName=Wang*", "PatientName=*", "PatientID=P-2", "AccessionNumber=S26-100"),
+        *(f"{step}.Modality=SM", f"{step}.Modality=CT", f"{step}.ScheduledStationAETitle=SCAN2"),
+        *(f"{step}.ScheduledProcedureStepStartDate={said}" for said in ("20260306", "20260305-", "-20260305")),
+        f"{step}.ScheduledProcedureStepStartTime=0900-1200",
+    )
+    found = {query: (patients(server.port, query), patients(dcmtk, query)) for query in queries}
+    assert not {query: each for query, each in found.items() if each[0] != each[1]}
+    assert {tuple(ours) for ours, _ in found.values()} == {("P-1",), ("P-2",), ("P-1", "P-2"), ()}
+
+
+def patients(port: int, *asked: str) -> list[str]:
+    """Return the patient IDs that findscu gets."""
+    given = [part for key in ("SpecificCharacterSet=ISO_IR 192", "PatientID", *asked) for part in ("-k", key)]
+    done = subprocess.run(
+        [require_program("findscu"), "-v", "-W", "-aec", "OURS", *given, "127.0.0.1", str(port)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    answers = (done.stdout + done.stderr).partition("Find Response")[2]
+    return sorted(re.findall(r"\(0010,0020\) LO \[(\S+?) *\]", answers))
