@@ -27,7 +27,7 @@ def free_port() -> int:
         return port
 
 
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
+def until(condition: Callable[[], object], seconds: float = 90) -> None:
     """Wait until something is so."""
     deadline = time.monotonic() + seconds
     while not condition():
