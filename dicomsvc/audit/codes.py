@@ -36,6 +36,7 @@ IMPORT: Final = dcm("Import")
 QUERY: Final = dcm("Query")
 SECURITY_ALERT: Final = dcm("SecurityAlert")
 USER_AUTHENTICATION: Final = dcm("UserAuthentication")
+ORDER_RECORD: Final = dcm("OrderRecord")
 PATIENT_RECORD: Final = dcm("PatientRecord")
 
 APPLICATION_START: Final = dcm("ApplicationStart")

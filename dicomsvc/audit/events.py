@@ -332,6 +332,24 @@ class PatientRecord(OnStudies):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OrderRecord(Event):
+    """An order was entered into the worklist, changed or deleted (PS3.15 A.5.3.13)."""
+
+    user: Party
+    action: Action
+    patient_id: str | None = None
+    code: ClassVar[Code] = codes.ORDER_RECORD
+
+    def message(self, at: datetime, node: Party) -> AuditMessage:
+        taking_part = (self.user.taking_part(is_requestor=True), node.taking_part())
+        objects = (patient(self.patient_id),)
+        return AuditMessage(self.code, self.action, at, taking_part, objects, self.outcome, None, self.description)
+
+    def parties(self) -> tuple[Party, ...]:
+        return (self.user,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Query(Event):
     """A query was asked of this system (PS3.15 A.5.3.10).
 
@@ -489,6 +507,7 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
     "query": Query,
     "security-alert": SecurityAlert,
     "user-authentication": UserAuthentication,
+    "order-record": OrderRecord,
     "patient-record": PatientRecord,
 }
 """Kinds of events by the name that the journal and the trail have for them."""

@@ -220,6 +220,7 @@ class Keeper:
 
 def _link(number: int, told: _Told, message: str) -> Link:
     shares = told.event.shares if isinstance(told.event, OnStudies) else ()
+    patients = (*(share.patient_id for share in shares), getattr(told.event, "patient_id", None))
     return Link(
         number,
         told.at,
@@ -227,7 +228,7 @@ def _link(number: int, told: _Told, message: str) -> Link:
         int(told.event.outcome),
         tuple(dict.fromkeys(party.user_id for party in told.event.parties())),
         tuple(share.study_instance_uid for share in shares if share.study_instance_uid),
-        tuple(dict.fromkeys(share.patient_id for share in shares if share.patient_id)),
+        tuple(dict.fromkeys(each for each in patients if each)),
         message,
     )
 

@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 from sqlalchemy import Connection, Row, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 
+from dicomsvc.audit import Action, OrderRecord, Party, record
 from dicomsvc.dicom.uids import new_uid
 from dicomsvc.pacs.worklist.entry import EntryContent, Specimen, Status
 from dicomsvc.pacs.worklist.items import item_attributes
@@ -124,6 +125,7 @@ def insert(connection: Connection, content: EntryContent, writer: Writer, status
     now = datetime.now()
     values = _values(connection, uid, content, status, writer, content.step.start or now, ())
     row = connection.execute(worklist_entry.insert().values(uid=uid, source=writer.source, **values).returning(*_e))
+    record_order(connection, writer.who, Action.CREATE, content)
     return Entry.of(row.one())
 
 
@@ -136,6 +138,7 @@ def replace(
     start = content.step.start or entry.start
     values = _values(connection, entry.uid, content, status or entry.status, writer, start, entry.content.specimens)
     statement = update(worklist_entry).where(_e.uid == entry.uid).values(**values, **_next_revision())
+    record_order(connection, writer.who, Action.UPDATE, content)
     return Entry.of(connection.execute(statement.returning(*_e)).one())
 
 
@@ -143,9 +146,15 @@ def set_status(connection: Connection, entry: Entry, status: Status, writer: Wri
     return entry if status is entry.status else replace(connection, entry, entry.content, writer, status)
 
 
-def remove(connection: Connection, uid: str) -> bool:
-    """Delete an entry for good; False: there was none."""
-    return connection.execute(delete(worklist_entry).where(_e.uid == uid)).rowcount > 0
+def remove(connection: Connection, entry: Entry, who: str) -> None:
+    """Delete an entry for good."""
+    connection.execute(delete(worklist_entry).where(_e.uid == entry.uid))
+    record_order(connection, who, Action.DELETE, entry.content)
+
+
+def record_order(connection: Connection, who: str, action: Action, content: EntryContent) -> None:
+    """Note for the audit trail what was done with an entry (PS3.15 A.5.3.13)."""
+    record(connection, OrderRecord(user=Party(who), action=action, patient_id=content.patient.id))
 
 
 def listed(connection: Connection, wanted: Filter, limit: int, offset: int) -> tuple[int, list[Entry]]:

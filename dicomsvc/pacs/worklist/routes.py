@@ -101,7 +101,7 @@ def worklist_routes(store: Store) -> APIRouter:
             start_from=start_from,
             start_before=start_before,
         )
-        total, entries = worklist.list(wanted, limit, offset)
+        total, entries = worklist.listed(wanted, limit, offset)
         return WorklistPage(total=total, offset=offset, entries=[EntryAnswer.of(entry) for entry in entries])
 
     @router.get("/{uid}", summary="One entry")
@@ -121,8 +121,8 @@ def worklist_routes(store: Store) -> APIRouter:
         return EntryAnswer.of(worklist.set_status(uid, change.status, _user(request)))
 
     @router.delete("/{uid}", status_code=204, summary="Delete an entry for good")
-    def delete(uid: Uid) -> None:
-        worklist.delete(uid)
+    def delete(uid: Uid, request: Request) -> None:
+        worklist.delete(uid, _user(request))
 
     return router
 

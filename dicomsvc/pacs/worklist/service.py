@@ -60,7 +60,7 @@ class Worklist:
             raise NotFound("there is no such entry")
         return found
 
-    def list(self, wanted: Filter, limit: int, offset: int = 0) -> tuple[int, list[Entry]]:
+    def listed(self, wanted: Filter, limit: int, offset: int = 0) -> tuple[int, list[Entry]]:
         with database_errors(), self._engine.connect() as connection:
             return repository.listed(connection, wanted, limit, offset)
 
@@ -89,10 +89,10 @@ class Worklist:
             entry = _found(repository.by_uid(connection, uid, to_change=True))
             return repository.set_status(connection, entry, status, self._writer(who))
 
-    def delete(self, uid: str) -> None:
+    def delete(self, uid: str, who: str) -> None:
         with database_errors(), self._engine.begin() as connection:
-            if not repository.remove(connection, uid):
-                raise NotFound("there is no such entry")
+            entry = _found(repository.by_uid(connection, uid, to_change=True))
+            repository.remove(connection, entry, who)
 
 
 def says_the_same(said: EntryContent, kept: EntryContent) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, func, select, update
 
+from dicomsvc.audit import Action, Party, PatientRecord, record
 from dicomsvc.dicom.uids import is_valid_uid
 from dicomsvc.reports.intake.received import Answer, Outcome, ReceivedReport, ReportStatus
 from dicomsvc.reports.repository.linking import BY_PERSON, Link, find_link, lock
@@ -75,11 +76,18 @@ def enter(connection: Connection, received: ReceivedReport, who: str) -> Receipt
         if known is not None:
             return Receipt(Outcome(Answer.DUPLICATE), *known)
     row = _known(connection, received, digest)
-    if row is None:
-        return _insert(connection, received, digest, who)
-    if _says_the_same(row, received, digest):
+    if row is not None and _says_the_same(row, received, digest):
         return Receipt(Outcome(Answer.DUPLICATE), row.uid, row.version)
-    return _add_version(connection, row, received, digest, who)
+    if row is None:
+        receipt, action = _insert(connection, received, digest, who), Action.CREATE
+    else:
+        receipt, action = _add_version(connection, row, received, digest, who), Action.UPDATE
+    patient_id = received.patient_id or None
+    record(
+        connection,
+        PatientRecord(user=Party(who), action=action, report=receipt.uid or "", patient_id=patient_id),
+    )
+    return receipt
 
 
 def _of_message(connection: Connection, key: str) -> tuple[str, int] | None:

@@ -17,6 +17,7 @@ from dicomsvc.audit import (
     Import,
     InstancesAccessed,
     InstancesTransferred,
+    OrderRecord,
     Outcome,
     Party,
     PatientRecord,
@@ -60,6 +61,7 @@ CASES: dict[str, Event] = {
         times=3,
     ),
     "user-authentication": UserAuthentication(user=PERSON, outcome=Outcome.SERIOUS_FAILURE, description="no token"),
+    "order-record": OrderRecord(user=PERSON, action=Action.CREATE, patient_id="P-1"),
     "patient-record": PatientRecord(user=PERSON, action=Action.UPDATE, report="2.25.7", shares=(SHARE,)),
 }
 
