@@ -24,10 +24,14 @@ def read_position(engine: Engine) -> int:
 
     A store that had instances before it had a router is not sent out as a whole.
     """
+    position = select(routing_position.c.sequence)
     with database_errors(), engine.begin() as connection:
+        known = connection.scalar(position)
+        if known is not None:
+            return int(known)
         head = connection.execute(_HEAD).scalar_one()
         connection.execute(insert(routing_position).values(sequence=head).on_conflict_do_nothing())
-        return int(connection.execute(select(routing_position.c.sequence)).scalar_one())
+        return int(connection.execute(position).scalar_one())
 
 
 def take_in(engine: Engine, rules: Sequence[Rule]) -> bool:
