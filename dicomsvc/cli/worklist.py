@@ -50,7 +50,7 @@ def list_entries(
         patient_id=patient_id,
     )
     with open_store(data) as store:
-        total, entries = Worklist(store, "command").list(wanted, limit)
+        total, entries = Worklist(store, "command").listed(wanted, limit)
     lines = [_line(entry) for entry in entries]
     if total > len(entries):
         lines.append(f"and {total - len(entries)} more")

@@ -383,7 +383,7 @@ def dcmtk(store: Store, worklist: Worklist, server: DimseServer, tmp_path: Path,
     """DCMTK's worklist server with our items in files; its port."""
     (tmp_path / "OURS").mkdir()
     (tmp_path / "OURS" / "lockfile").touch()
-    _, entries = worklist.list(Filter(), 10)
+    _, entries = worklist.listed(Filter(), 10)
     for entry in entries:
         item = Dataset.from_json(worklist.item(entry.uid))
         item.SpecificCharacterSet = "ISO_IR 192"

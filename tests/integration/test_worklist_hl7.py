@@ -43,7 +43,7 @@ class Node:
         return hl7.parse(frame[1:-2].decode("utf-8", "replace"))
 
     def entries(self) -> list[Entry]:
-        return Worklist(self.store, "tests").list(Filter(), 1000)[1]
+        return Worklist(self.store, "tests").listed(Filter(), 1000)[1]
 
     def only(self) -> Entry:
         (entry,) = self.entries()
