@@ -22,6 +22,7 @@ from dicomsvc.pacs.worklist.entry import EntryContent, Status, problems
 
 _MOST_ORDERS: Final = 500
 _MOST_SPECIMENS: Final = 64
+_MOST_ENTRIES: Final = 1000
 
 
 class Action(StrEnum):
@@ -114,7 +115,12 @@ def read_orders(message: Message) -> list[Order]:
         "birth_date": _birth_date(pid),
         "sex": _SEXES.get(pid.component(8), ""),
     }
-    return [_order(message, group, patient) for group in groups]
+    orders: list[Order] = []
+    for group in groups:
+        orders.append(_order(message, group, patient))
+        if sum(len(order.entries) for order in orders) > _MOST_ENTRIES:
+            raise Objection(Condition.APPLICATION, f"the message holds more than {_MOST_ENTRIES} slides")
+    return orders
 
 
 def _groups(message: Message) -> list[_Group]:

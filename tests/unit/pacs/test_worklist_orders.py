@@ -170,6 +170,8 @@ def test_what_cannot_be_taken_is_told_with_its_place(
 
 def test_number_of_orders_and_containers_is_bounded() -> None:
     assert "orders" in objection(oml(*[orc()] * 600)).message
+    slides = [sac(f"C-{number}") for number in range(60)]
+    assert "slides" in objection(oml(*[segment for _ in range(20) for segment in (orc(), obr(), *slides)])).message
     assert "containers" in objection(oml(orc(), obr(), *[sac(f"C-{number}") for number in range(100)])).message
 
 
