@@ -240,22 +240,30 @@ class MessageChannel:
         """Send messages, each an encoded command set and an encoded small data set, as few writes."""
         waiting: list[bytes] = []
         size = 0
+        last_command, command_pdus = b"", b""
         for command, data_set in messages:
-            for part in (*self._pdus(context_id, command, _COMMAND), *self._pdus(context_id, data_set, 0)):
-                waiting.append(part)
-                size += len(part)
+            if command is not last_command:
+                last_command, command_pdus = command, b"".join(self._pdus(context_id, command, _COMMAND))
+            waiting.append(command_pdus)
+            waiting.extend(self._pdus(context_id, data_set, 0))
+            size += len(command_pdus) + len(data_set)
             if size > _WRITE_BYTES:
                 self._stream.write(b"".join(waiting))
                 waiting, size = [], 0
         if waiting:
             self._stream.write(b"".join(waiting))
 
-    def _pdus(self, context_id: int, encoded: bytes, kind: int) -> Iterator[bytes]:
+    def _pdus(self, context_id: int, encoded: bytes, kind: int) -> tuple[bytes, ...]:
         piece = self.fragment_bytes & ~1  # PS3.8 E.2: fragments have even length
-        for start in range(0, max(len(encoded), 1), piece):
-            part = encoded[start : start + piece]
-            last = _LAST if start + piece >= len(encoded) else 0
-            yield pdu_and_pdv_header(context_id, len(part), kind | last) + part
+        if len(encoded) <= piece:
+            return (pdu_and_pdv_header(context_id, len(encoded), kind | _LAST) + encoded,)
+        return tuple(
+            pdu_and_pdv_header(
+                context_id, len(encoded[start : start + piece]), kind | (_LAST if start + piece >= len(encoded) else 0)
+            )
+            + encoded[start : start + piece]
+            for start in range(0, len(encoded), piece)
+        )
 
     def send_fragment(self, context_id: int, pdu: memoryview, *, last: bool) -> None:
         """Send a piece of a data set.

@@ -33,6 +33,9 @@ _BINARY: Final = {
     "FD": "<d",
 }
 _NUL_PADDED: Final = frozenset(("UI", "OB", "UN"))
+_PLAIN: Final = frozenset("AE AS CS DA DT LO LT SH ST TM UC UI UR UT".split())
+_BEFORE_VALUE: Final = '", "Value": ["'
+_BEHIND_VALUE: Final = '"]}'
 _ITEM: Final = b"\xfe\xff\x00\xe0"
 _MOST_SHORT: Final = 0xFFFF
 _MOST_DS: Final = 16
@@ -75,10 +78,27 @@ class IdentifierEncoder:
         last = self._last.get(tag)
         if last is not None and last[0] == text:
             return last[1]
-        element = None if text is None else json.loads(text)
-        encoded = _encode_element(tag, element, self._shape[tag], self._implicit)
+        encoded = None if text is None else _encode_plain(tag, text, self._implicit)
+        if encoded is None:
+            element = None if text is None else json.loads(text)
+            encoded = _encode_element(tag, element, self._shape[tag], self._implicit)
         self._last[tag] = text, encoded
         return encoded
+
+
+def _encode_plain(tag: str, text: str, implicit: bool) -> bytes | None:
+    """Encode an element with one value that stands unescaped in PostgreSQL's JSON; None: it does not."""
+    vr, value = text[8:10], text[24:-3]
+    if (
+        vr not in _PLAIN
+        or text[10:24] != _BEFORE_VALUE
+        or not text.endswith(_BEHIND_VALUE)
+        or '"' in value
+        or "\\" in value
+    ):
+        return None
+    encoded = _padded(value.encode("utf-8", "replace"), vr)
+    return _head(tag, vr, len(encoded), implicit) + encoded
 
 
 def _encode(attributes: Mapping[str, Element], shape: Shape | None, implicit: bool) -> bytes:

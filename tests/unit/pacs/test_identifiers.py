@@ -87,3 +87,14 @@ def test_values_that_change_from_result_to_result_are_each_their_own(syntax: str
         assert (ds.QueryRetrieveLevel, ds.PatientName) == ("STUDY", "A^B")
         found.append(ds.PatientID or "")
     assert found == ["1", "1", "2", "", "1"]
+
+
+@pytest.mark.parametrize("value", ["plain", 'a "quoted" one', "back\\\\slash", "王^小东", "a]}b", "", "line\nbreak"])
+def test_texts_are_the_same_whether_json_escapes_them_or_not(value: str) -> None:
+    shape: Shape = {"00081030": None}
+    encoder = IdentifierEncoder(["00081030"], {}, shape, ImplicitVRLittleEndian)
+    for text in (
+        json.dumps({"vr": "LO", "Value": [value]}, ensure_ascii=False),
+        json.dumps({"vr": "LO", "Value": [value]}, ensure_ascii=False, separators=(",", ":")),
+    ):
+        assert encoder.encode([text])[8:].decode().rstrip() == value
