@@ -16,7 +16,16 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from benchmarks.cstore import FRAME_BYTES, Receiver, Uids, send, storescp_receiver, write_instance
+from benchmarks.cstore import (
+    FRAME_BYTES,
+    Receiver,
+    Uids,
+    growth_mb,
+    kilobytes,
+    send,
+    storescp_receiver,
+    write_instance,
+)
 from dicomsvc.config import DatabaseSettings, Settings, StoreSettings
 from dicomsvc.dimse.peers import KnownPeers
 from dicomsvc.jobs import Jobs, Progress, Work
@@ -60,9 +69,11 @@ def forward_once(store: Store) -> float:
     [item] = Jobs(store.engine).get_all([record.work_item or ""])
     work = Work(item.uid, item.kind, item.inputs, item.requested_by, 1, store, _ignore, print)
     os.sync()
+    before = kilobytes(os.getpid(), "VmHWM")
     started = time.perf_counter()
     forward(work)
     seconds = time.perf_counter() - started
+    print(f"    the peak of our memory rose by {growth_mb(os.getpid(), before):.0f} MB")
     if Forwards(store.engine).get(record.id).state is not ForwardState.DONE:
         raise SystemExit(Forwards(store.engine).get(record.id).describe())
     return seconds
