@@ -20,7 +20,7 @@ from dicomsvc.store import Store
 from tests.conftest import RunningService, require_program, start_service
 from tests.instances import write_instances
 
-ROUNDS = int(os.environ.get("DICOMSVC_KILL_ROUNDS", "6"))
+ROUNDS = int(os.environ.get("DICOMSVC_KILL_ROUNDS", "3"))
 BOUNDARY = "durability"
 
 
