@@ -7,6 +7,7 @@ meanwhile, and a page costs the same wherever it lies. What is deleted between t
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -97,24 +98,34 @@ def list_results(engine: Engine, listing: Listing, query: Query, *, most: int | 
 def read_pages(engine: Engine, listing: Listing, listed: Listed) -> Iterator[Sequence[Row]]:
     """Yield the rows of all results in the order of their keys, a page at a time.
 
-    Pages have as many rows as their length allows, going by the longest one of the page before.
+    Pages have as many rows as their length allows, going by the longest one of the page before. The next one is read
+    while a page is being used.
 
     Raises
     ------
     OutOfResources
         When the database does not answer.
     """
-    statement = _reading(listing)
     start, rows = _FIRST_PAGE, list(listed.first)
-    yield rows
-    while start < len(listed.keys):
-        longest = max((sum(map(len, filter(None, row))) for row in rows), default=0) + 1
-        size = max(1, min(_LARGEST_PAGE, _PAGE_CHARACTERS // longest))
-        with database_errors(), search_errors(), engine.connect() as connection:
-            prepare(connection)
-            rows = _rows(connection, statement, listed.keys[start : start + size])
+    if start >= len(listed.keys):
         yield rows
-        start += size
+        return
+    statement = _reading(listing)
+    with ThreadPoolExecutor(1, thread_name_prefix="listing") as reader:
+        while start < len(listed.keys):
+            longest = max((sum(map(len, filter(None, row))) for row in rows), default=0) + 1
+            size = max(1, min(_LARGEST_PAGE, _PAGE_CHARACTERS // longest))
+            coming = reader.submit(_read_page, engine, statement, listed.keys[start : start + size])
+            yield rows
+            rows = coming.result()
+            start += size
+        yield rows
+
+
+def _read_page(engine: Engine, statement: str, keys: "array[int]") -> list[Row]:
+    with database_errors(), search_errors(), engine.connect() as connection:
+        prepare(connection)
+        return _rows(connection, statement, keys)
 
 
 def _rows(connection: Connection, statement: str, keys: "array[int]") -> list[Row]:
