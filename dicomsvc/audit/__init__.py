@@ -15,17 +15,15 @@ from dicomsvc.audit.events import (
     InstancesAccessed,
     InstancesTransferred,
     OrderRecord,
-    Party,
     PatientRecord,
     Query,
     SecurityAlert,
-    Share,
     StudyDeleted,
     UserAuthentication,
-    application_entity,
 )
 from dicomsvc.audit.journal import record, recording, serving
 from dicomsvc.audit.message import Action, Outcome
+from dicomsvc.audit.parties import Party, Share, application_entity
 
 __all__ = [
     "Action",

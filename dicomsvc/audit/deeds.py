@@ -15,16 +15,14 @@ from dicomsvc.audit.events import (
     Import,
     InstancesAccessed,
     InstancesTransferred,
-    Party,
     PatientRecord,
     Query,
     SecurityAlert,
-    Share,
     StudyDeleted,
-    application_entity,
 )
 from dicomsvc.audit.journal import event_of
 from dicomsvc.audit.message import Action, Outcome
+from dicomsvc.audit.parties import Party, Share, application_entity
 
 _MEDIA: Final = {"import": "urn:dicomsvc:import", "conversion": "urn:dicomsvc:conversion"}
 

@@ -27,12 +27,11 @@ from dicomsvc.audit.events import (
     Event,
     InstancesAccessed,
     InstancesTransferred,
-    Party,
     SecurityAlert,
-    Share,
     UserAuthentication,
 )
 from dicomsvc.audit.message import Action, Outcome, clean
+from dicomsvc.audit.parties import Party, Share
 from dicomsvc.errors import DicomsvcError
 from dicomsvc.store.database import database_errors
 from dicomsvc.store.tables import audit

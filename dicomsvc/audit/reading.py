@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Engine, delete, func, select, text, update
 
-from dicomsvc.audit.events import AuditLogUsed, Export, Party, SecurityAlert
+from dicomsvc.audit.events import AuditLogUsed, Export, SecurityAlert
 from dicomsvc.audit.journal import record
 from dicomsvc.audit.message import Outcome
+from dicomsvc.audit.parties import Party
 from dicomsvc.audit.trail import Link, audit_event, audit_head, link_of
 from dicomsvc.audit.web import Named, shares_of
 from dicomsvc.store.database import database_errors

@@ -35,8 +35,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from dicomsvc.audit.deeds import event_in
-from dicomsvc.audit.events import NAMES, Event, OnStudies, Party, SecurityAlert, Share
+from dicomsvc.audit.events import NAMES, Event, OnStudies, SecurityAlert
 from dicomsvc.audit.message import AuditSource, Outcome, write_xml
+from dicomsvc.audit.parties import Party, Share
 from dicomsvc.config import Settings
 from dicomsvc.store.database import database_errors
 from dicomsvc.store.tables import audit, instance, metadata, study

@@ -6,9 +6,10 @@ from typing import Self, TypeVar
 
 from sqlalchemy import Engine
 
-from dicomsvc.audit.events import BeginTransferring, InstancesTransferred, Party, Share
+from dicomsvc.audit.events import BeginTransferring, InstancesTransferred
 from dicomsvc.audit.journal import record
 from dicomsvc.audit.message import Outcome
+from dicomsvc.audit.parties import Party, Share
 from dicomsvc.audit.web import Named
 
 _Record = TypeVar("_Record", bound=Named)

@@ -9,9 +9,10 @@ from typing import Any, Final, Protocol
 
 from sqlalchemy import Engine
 
-from dicomsvc.audit.events import InstancesAccessed, InstancesTransferred, Party, Query, Share, UserAuthentication
+from dicomsvc.audit.events import InstancesAccessed, InstancesTransferred, Query, UserAuthentication
 from dicomsvc.audit.journal import before_stop, record
 from dicomsvc.audit.message import Outcome
+from dicomsvc.audit.parties import Party, Share
 from dicomsvc.dicom.uids import is_valid_uid
 from dicomsvc.errors import NotAuthenticated
 

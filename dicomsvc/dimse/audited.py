@@ -4,7 +4,7 @@ from pydicom import Dataset
 from sqlalchemy import Engine
 
 from dicomsvc.audit import InstancesTransferred, Outcome, Query, SecurityAlert, Share, application_entity, record
-from dicomsvc.audit.events import Party
+from dicomsvc.audit.parties import Party
 from dicomsvc.audit.transfers import Transfer
 from dicomsvc.dicom.uids import is_valid_uid
 from dicomsvc.dimse.channel import Message
