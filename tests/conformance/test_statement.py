@@ -153,7 +153,7 @@ def test_the_operation_of_each_line_is_answered_by_its_service(port: int) -> Non
 
 
 def test_what_is_asked_for_is_told(port: int) -> None:
-    assert {line.operation for line in asked()} == {"C-ECHO", "C-STORE", "N-ACTION", "N-CREATE"}
+    assert {line.operation for line in asked()} == {"C-ECHO", "C-STORE", "C-FIND", "C-MOVE", "N-ACTION", "N-CREATE"}
     provided = {(line.sop_class_uid, line.transfer_syntaxes) for line in served() if line.operation == "C-STORE"}
     assert {(line.sop_class_uid, line.transfer_syntaxes) for line in asked() if line.operation == "C-STORE"} == provided
 
