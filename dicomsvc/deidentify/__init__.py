@@ -6,7 +6,8 @@ burned in text. The same profile and secret give the same pseudonyms, UIDs and d
 together still does. Nothing here makes data anonymous in the sense of a law; docs/deidentification.md says what stays.
 """
 
+from dicomsvc.deidentify.copies import copy_of
 from dicomsvc.deidentify.deidentifier import Deidentified, Deidentifier, deidentifier
 from dicomsvc.deidentify.profile import BASIC, Profile, profile_named
 
-__all__ = ["BASIC", "Deidentified", "Deidentifier", "Profile", "deidentifier", "profile_named"]
+__all__ = ["BASIC", "Deidentified", "Deidentifier", "Profile", "copy_of", "deidentifier", "profile_named"]

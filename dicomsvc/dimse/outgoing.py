@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, Self
 
 from pydicom.filereader import read_dataset
 from pydicom.uid import UID
@@ -45,6 +45,19 @@ class Originator:
     message_id: int
 
 
+class Known(Protocol):
+    """What is known of a file: a stored instance, or a copy of one."""
+
+    @property
+    def sop_class_uid(self) -> str: ...
+    @property
+    def sop_instance_uid(self) -> str: ...
+    @property
+    def transfer_syntax_uid(self) -> str: ...
+    @property
+    def sha256(self) -> bytes: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """A Part 10 file to send. ``offset``: where its data set begins; ``sha256``: digest of all of it, if known."""
@@ -62,17 +75,29 @@ class Outgoing:
         """Abstract and transfer syntax of the presentation context that it needs."""
         return self.sop_class_uid, self.transfer_syntax
 
+    @classmethod
+    def of(cls, path: Path, known: Known) -> Self:
+        """Return the file of which this is ``known``.
 
-def data_set_offset(path: Path) -> int:
-    """Return where the data set of a stored file begins.
+        Raises
+        ------
+        OSError
+            When the file cannot be read.
+        DamagedFile
+            When it has no File Meta Information.
+        """
+        return cls(
+            path,
+            known.sop_class_uid,
+            known.sop_instance_uid,
+            known.transfer_syntax_uid,
+            _data_set_offset(path),
+            path.stat().st_size,
+            known.sha256,
+        )
 
-    Raises
-    ------
-    OSError
-        When the file cannot be read.
-    DamagedFile
-        When it has no File Meta Information.
-    """
+
+def _data_set_offset(path: Path) -> int:
     try:
         with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
             return read_file_meta(data).end

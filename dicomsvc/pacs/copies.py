@@ -1,12 +1,11 @@
 """What goes out of a stored instance: its file as it is, or a de-identified copy for a peer that gets only such."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dicomsvc.deidentify import deidentifier
-from dicomsvc.dimse.outgoing import Outgoing, data_set_offset
-from dicomsvc.errors import DamagedFile, NotAllowed
+from dicomsvc.deidentify import copy_of, deidentifier
+from dicomsvc.dimse.outgoing import Outgoing
+from dicomsvc.errors import NotAllowed
 from dicomsvc.store import InstanceRecord, Store
 
 
@@ -41,34 +40,9 @@ class Copies:
         """
         path = record.readable_path()
         if self._deidentifier is None:
-            yield Outgoing(
-                path,
-                record.sop_class_uid,
-                record.sop_instance_uid,
-                record.transfer_syntax_uid,
-                data_set_offset(path),
-                record.size,
-                record.sha256,
-            )
+            yield Outgoing.of(path, record)
             return
-        _require_digest(record)
-        with self._store.spool() as copy:
-            made = self._deidentifier.write(path, copy)
-            if made is None:
+        with copy_of(self._store, self._deidentifier, path, record.sha256) as copy:
+            if copy is None:
                 raise NotAllowed("it must not leave this node by the peer's de-identification profile")
-            yield Outgoing(
-                copy.path,
-                made.sop_class_uid,
-                made.sop_instance_uid,
-                made.transfer_syntax_uid,
-                data_set_offset(copy.path),
-                made.size,
-                made.sha256,
-            )
-
-
-def _require_digest(record: InstanceRecord) -> None:
-    # A copy has a digest of its own, which says nothing of what it was made from.
-    with record.path.open("rb", buffering=0) as file:
-        if hashlib.file_digest(file, "sha256").digest() != record.sha256:
-            raise DamagedFile(f"the file of instance {record.sop_instance_uid} is damaged; restore it from a backup")
+            yield Outgoing.of(*copy)

@@ -1,11 +1,10 @@
 """An instance as it goes out: the stored file, or its de-identified copy in the spool."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dicomsvc.deidentify import Deidentifier
-from dicomsvc.dimse.outgoing import Outgoing, data_set_offset
+from dicomsvc.deidentify import Deidentifier, copy_of
+from dicomsvc.dimse.outgoing import Outgoing
 from dicomsvc.errors import DamagedFile
 from dicomsvc.routing.ledger import Item
 from dicomsvc.store import Store
@@ -33,38 +32,10 @@ class Packing:
         if item.damaged:
             raise DamagedFile(f"the file of instance {item.sop_instance_uid} is damaged; restore it from a backup")
         if self._deidentifier is None:
-            yield Outgoing(
-                item.path,
-                item.sop_class_uid,
-                item.sop_instance_uid,
-                item.transfer_syntax_uid,
-                data_set_offset(item.path),
-                item.path.stat().st_size,
-                item.sha256,
-            )
+            yield Outgoing.of(item.path, item)
             return
         if item.deidentified_elsewhere:
             yield "it came without identity, and would get other UIDs each time it goes round; send it as it is"
             return
-        _require_digest(item)
-        with self._store.spool() as copy:
-            made = self._deidentifier.write(item.path, copy)
-            if made is None:
-                yield "the de-identification profile keeps it here"
-                return
-            yield Outgoing(
-                copy.path,
-                made.sop_class_uid,
-                made.sop_instance_uid,
-                made.transfer_syntax_uid,
-                data_set_offset(copy.path),
-                made.size,
-                made.sha256,
-            )
-
-
-def _require_digest(item: Item) -> None:
-    # A copy has a digest of its own, which says nothing of what it was made from.
-    with item.path.open("rb", buffering=0) as file:
-        if hashlib.file_digest(file, "sha256").digest() != item.sha256:
-            raise DamagedFile(f"the file of instance {item.sop_instance_uid} is damaged; restore it from a backup")
+        with copy_of(self._store, self._deidentifier, item.path, item.sha256) as copy:
+            yield "the de-identification profile keeps it here" if copy is None else Outgoing.of(*copy)
