@@ -2,18 +2,21 @@
 
     python -m benchmarks.cfind [--instances 100000] [--repeat 200] [--without-orthanc]
 
-The client is DCMTK's `findscu`, quiet, for both. Both hold as many studies, series and instances: Orthanc gets them as
-files by its REST interface (some minutes; its data lie in memory where there is a /dev/shm), ours as rows of the index,
-which is all that a query reads here. Keys are among those that Orthanc keeps in its own index, so that it need not open
-files.
+Two clients, each the same for both: DCMTK's `findscu`, quiet, which decodes every response and so is a part of what is
+measured; and one that only counts the responses in the bytes that come, which leaves the servers. Both servers hold as
+many studies, series and instances: Orthanc gets them as files by its REST interface (some minutes; its data lie in
+memory where there is a /dev/shm), ours as rows of the index, which is all that a query reads here. Keys are among those
+that Orthanc keeps in its own index, so that it need not open files.
 """
 
 import argparse
 import io
+import socket
 import subprocess
 import tempfile
 import time
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +28,10 @@ from pydicom.uid import ExplicitVRLittleEndian
 from benchmarks.qido import INSTANCES_A_STUDY, fill
 from benchmarks.servers import own_dicom_server, running_orthanc_ports, system_load
 from dicomsvc.config import Settings
+from dicomsvc.dimse import pdu
+from dicomsvc.dimse.channel import pdu_and_pdv_header
+from dicomsvc.dimse.commands import AFFECTED_SOP_CLASS_UID, C_FIND_RQ, encode_request
+from dicomsvc.dimse.data_set import encode_data_set
 from dicomsvc.store.database import make_engine, migrate
 from dicomsvc.store.embedded import with_database
 
@@ -32,6 +39,9 @@ BAR = 3.0
 STUDIES_A_POST = 200
 MEMORY = Path("/dev/shm")
 STUDY_KEYS = ("StudyInstanceUID", "PatientID", "PatientName", "StudyDate", "AccessionNumber")
+STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+STATUS = b"\x00\x00\x00\x09\x02\x00\x00\x00"
+PENDING, UNSUPPORTED_PENDING, SUCCESS = STATUS + b"\x00\xff", STATUS + b"\x01\xff", STATUS + b"\x00\x00"
 IMAGE_KEYS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "InstanceNumber")
 
 
@@ -74,6 +84,47 @@ def findscu(port: int, kind: Measured) -> float:
     started = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - started
+
+
+def counting(port: int, kind: Measured) -> float:
+    """Return how many seconds the query took with a client that does nothing with what comes but count it."""
+    query = Dataset()
+    for key in kind.keys:
+        keyword, _, value = key.partition("=")
+        setattr(query, keyword, value)
+    context = pdu.ProposedContext(1, STUDY_ROOT_FIND, (str(ExplicitVRLittleEndian),))
+    user = pdu.UserInformation(1 << 17, "1.2.826.0.1.3680043.8.498.1")
+    request = pdu.encode_associate_request(pdu.AssociateRequest("ANY-SCP", "BENCHMARK", (context,), user))
+    command = encode_request(C_FIND_RQ, 1, {AFFECTED_SOP_CLASS_UID: STUDY_ROOT_FIND})
+    identifier = encode_data_set(query, str(ExplicitVRLittleEndian))
+    message = pdu_and_pdv_header(1, len(command), 3) + command + pdu_and_pdv_header(1, len(identifier), 2) + identifier
+    started = time.perf_counter()
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(request)
+        assert connection.recv(1 << 16)[0] == pdu.A_ASSOCIATE_AC
+        for _ in range(kind.times):
+            connection.sendall(message)
+            found = count_responses(connection)
+            if found != kind.responses:
+                raise SystemExit(f"{kind.name}: {found} responses instead of {kind.responses}")
+        connection.sendall(pdu.encode_release_request())
+        connection.recv(1 << 16)
+    return time.perf_counter() - started
+
+
+def count_responses(connection: socket.socket) -> int:
+    """Read until the final response, and return how many pending ones came before it."""
+    found, rest = 0, b""
+    while True:
+        received = connection.recv(1 << 20)
+        if not received:
+            raise SystemExit("the server ended the association")
+        chunk = rest + received
+        found += chunk.count(PENDING) + chunk.count(UNSUPPORTED_PENDING)
+        if SUCCESS in chunk:
+            return found
+        rest = chunk[1 - len(STATUS) - 2 :]
 
 
 def require_responses(port: int, kind: Measured) -> None:
@@ -121,19 +172,26 @@ def fill_orthanc(port: int, studies: int) -> None:
             client.post(url, content=archive.getvalue()).raise_for_status()
 
 
-def compare(ports: list[int], kind: Measured, rounds: int) -> list[float]:
+def compare(ports: list[int], kind: Measured, rounds: int, client: Callable[[int, Measured], float]) -> list[float]:
     """Return the responses a second that each server reaches in the best of some rounds, in which they take turns."""
     for port in ports:
         require_responses(port, kind)
-    taken = [[findscu(port, kind) for port in ports] for _ in range(rounds)]
+    taken = [[client(port, kind) for port in ports] for _ in range(rounds)]
     return [kind.times * kind.responses / min(times) for times in zip(*taken, strict=True)]
 
 
 def report(ports: list[int], measured: list[Measured], rounds: int) -> None:
-    print(f"client: findscu; {system_load()}")
-    print(f"{'responses a second':32} {'dicomsvc':>10} {'Orthanc':>10} {'ratio':>8}", flush=True)
+    for client in (findscu, counting):
+        print(f"client: {client.__name__}; {system_load()}")
+        print(f"{'responses a second':32} {'dicomsvc':>10} {'Orthanc':>10} {'ratio':>8}", flush=True)
+        report_client(ports, measured, rounds, client)
+
+
+def report_client(
+    ports: list[int], measured: list[Measured], rounds: int, client: Callable[[int, Measured], float]
+) -> None:
     for kind in measured:
-        ours, *others = compare(ports, kind, rounds)
+        ours, *others = compare(ports, kind, rounds, client)
         line = f"{kind.name:32} {ours:10.0f}"
         for theirs in others:
             ratio = ours / theirs
