@@ -57,10 +57,14 @@ def clean(made: list[Dataset], tmp_path: Path) -> None:
         pytest.skip("dciodvfy is not installed")
     for ds in made:
         if ds.Modality in ("SR", "ANN"):
-            ds.save_as(tmp_path / "object.dcm")
-            said = subprocess.run([tool, tmp_path / "object.dcm"], capture_output=True, text=True, check=False).stderr
+            path = tmp_path / f"{ds.Modality}-{ds.SOPInstanceUID}.dcm"
+            ds.save_as(path)
+            said = subprocess.run([tool, path], capture_output=True, text=True, check=False).stderr
+            if "read failed" in said:
+                # Seen once, and never again on objects made alike: what is wrong with the object fails twice.
+                said = subprocess.run([tool, path], capture_output=True, text=True, check=False).stderr
             faults = [line for line in said.splitlines() if line.startswith("Error")]
-            assert [line for line in faults if "CommonZCoordinateValue" not in line] == []
+            assert [line for line in faults if "CommonZCoordinateValue" not in line] == [], (ds.Modality, said)
 
 
 def test_a_slide_gets_its_percentage_bins_and_h_score(in_process: Store, slide: Path, tmp_path: Path) -> None:
