@@ -4,6 +4,7 @@ An event says what happened; `message` makes the message of it. Events that are 
 ``times`` can be told as one, which `merged` does: a sender's thousand instances are one message per study.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -26,7 +27,7 @@ _LARGEST_QUERY_BYTES: Final = 16384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(ABC):
     """What all events have. ``description`` is ours or a status; it holds nothing of a patient."""
 
     outcome: Outcome = Outcome.SUCCESS
@@ -34,9 +35,9 @@ class Event:
 
     code: ClassVar[Code]
 
+    @abstractmethod
     def message(self, at: datetime, node: Party) -> AuditMessage:
         """Return the message; ``node`` is this system."""
-        raise NotImplementedError
 
     def parties(self) -> tuple[Party, ...]:
         """Return whom the event names, this system apart; the first did it."""
