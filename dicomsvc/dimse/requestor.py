@@ -49,6 +49,13 @@ class Association:
     roles
         Roles that this side proposes to take, for SOP classes of which it is not the SCU alone (PS3.7 D.3.3.4).
 
+    Attributes
+    ----------
+    address
+        IP address of the peer.
+    contexts
+        What was agreed on, by abstract and transfer syntax.
+
     Raises
     ------
     PeerFailure
@@ -64,6 +71,7 @@ class Association:
     ) -> None:
         try:
             connection = socket.create_connection((peer.host, peer.port), peer.connect_timeout_seconds)
+            self.address: str = connection.getpeername()[0]
         except OSError as error:
             raise PeerFailure(
                 f"{peer.host}:{peer.port} cannot be reached: {error.strerror or 'no answer in time'}"

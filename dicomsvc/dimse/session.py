@@ -15,6 +15,18 @@ from dicomsvc.store import Store
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """What this node asked for by C-GET: instances of a study, and if ``sop_instance_uids`` names some, only those."""
+
+    study_instance_uid: str
+    sop_instance_uids: frozenset[str] = frozenset()
+
+    def names(self, sop_instance_uid: str) -> bool:
+        """Whether an instance may be wanted, as far as its UID tells."""
+        return not self.sop_instance_uids or sop_instance_uid in self.sop_instance_uids
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """One association with the store behind it."""
 
@@ -26,6 +38,8 @@ class Session:
     peer: KnownPeer | None = None
     """Who called; None: nobody that this node knows by name."""
     may: frozenset[Permission] = frozenset()
+    wanted: Wanted | None = None
+    """On an association of this node's own: what the peer is to send; None: whatever it does."""
 
     def allows(self, permission: Permission) -> bool:
         """Whether the caller may ask for this; refused with 0x0124 (PS3.7 C.5) when not."""

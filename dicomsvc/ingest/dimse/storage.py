@@ -1,4 +1,7 @@
-"""C-STORE: a data set is spooled as it arrives, and acknowledged once it is durable (PS3.4 B, PS3.7 9.1.1)."""
+"""C-STORE: a data set is spooled as it arrives, and acknowledged once it is durable (PS3.4 B, PS3.7 9.1.1).
+
+Peers send on associations of theirs; or on one of ours, as sub-operations of a C-GET (PS3.4 C.4.3).
+"""
 
 import logging
 from typing import Final
@@ -9,7 +12,7 @@ from dicomsvc.dimse.channel import Message
 from dicomsvc.dimse.commands import SUCCESS
 from dicomsvc.dimse.failures import ConnectionEnded, ProtocolViolation
 from dicomsvc.dimse.session import Session
-from dicomsvc.errors import DicomsvcError, InvalidInstance, NotParseable, UnsupportedInstance
+from dicomsvc.errors import DicomsvcError, InvalidInstance, NotAllowed, NotParseable, UnsupportedInstance
 from dicomsvc.ingest.dimse.file_meta import part10_head
 from dicomsvc.ingest.dimse.overlap import OverlappedWriter
 from dicomsvc.logs import places
@@ -56,10 +59,12 @@ def _status_of(session: Session, message: Message) -> tuple[int, str]:
 
 def _receive_and_add(session: Session, message: Message) -> Stored:
     _require_acceptable(message)
+    _require_wanted(session, message)
     with session.store.spool() as spooled:
         _receive(session, message, spooled)
         source = Source(kind="dimse", who=session.calling_ae_title, address=session.peer_address)
-        stored = session.store.add(spooled, source)
+        study = session.wanted.study_instance_uid if session.wanted is not None else None
+        stored = session.store.add(spooled, source, study_instance_uid=study)
     _log.debug("stored %s", stored.sop_instance_uid)
     return stored
 
@@ -72,6 +77,16 @@ def _require_acceptable(message: Message) -> None:
         raise UnsupportedInstance("the C-STORE request's SOP Class UID is not its presentation context's")
     if not command.has_data_set:
         raise NotParseable("the C-STORE request has no data set")
+
+
+def _require_wanted(session: Session, message: Message) -> None:
+    wanted = session.wanted
+    if wanted is None:
+        return
+    if not message.context.requestor_is_scp:
+        raise UnsupportedInstance("the presentation context is none in which this node is the SCP of Storage")
+    if not wanted.names(message.command.affected_sop_instance_uid):
+        raise NotAllowed(f"instance {message.command.affected_sop_instance_uid} was not asked for")
 
 
 def _receive(session: Session, message: Message, spooled: SpoolFile) -> None:
