@@ -1,7 +1,8 @@
 """What the store and the rooms note about their own deeds, as events.
 
-The store, which knows nothing of audit messages, notes ``stored``, ``delete`` and ``conflict``; rooms note what people
-do with reports, results and models. Each has a row in `_DEEDS`; a deed that has none is told as a notice by its name.
+The store, which knows nothing of audit messages, notes ``stored``, ``delete``, ``conflict``, ``damaged`` and ``sound
+again``; rooms note what people do with reports, results and models. Each has a row in `_DEEDS`; a deed that has none
+is told as a notice by its name.
 """
 
 from collections.abc import Callable, Mapping
@@ -73,6 +74,18 @@ def _conflict(row: "Row[Any]") -> Event:
     )
 
 
+def _file(description: str, outcome: Outcome) -> Callable[["Row[Any]"], Event]:
+    def event(row: "Row[Any]") -> Event:
+        return SecurityAlert(
+            kind="ObjectSecurityAttributesChanged",
+            subject=f"urn:oid:{row.sop_instance_uid}",
+            description=description.format(row.detail.get("condition", "")),
+            outcome=outcome,
+        )
+
+    return event
+
+
 def _report(action: Action) -> Callable[["Row[Any]"], Event]:
     def event(row: "Row[Any]") -> Event:
         report = str(row.detail.get("report", ""))
@@ -96,6 +109,8 @@ _DEEDS: Final[Mapping[str, Callable[["Row[Any]"], Event]]] = {
     "stored": _stored,
     "delete": _deleted,
     "conflict": _conflict,
+    "damaged": _file("the file of a stored object is {}; the object is no longer served", Outcome.SERIOUS_FAILURE),
+    "sound again": _file("the file of a stored object has its bytes again; the object is served", Outcome.SUCCESS),
     "report-search": _report(Action.READ),
     "report-read": _report(Action.READ),
     "report-export": _report(Action.READ),

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from dicomsvc.audit import serving
 from dicomsvc.config import Settings
@@ -75,7 +75,7 @@ def _start_when_port_is_free(start: Callable[[], None], option: str) -> None:
 
 
 def run_worker(store: Store, on_ready: Callable[[str], None]) -> None:
-    """Run work items, route what arrives, look into watched folders, remove forgotten uploads, until told to stop."""
+    """Run work items, route what arrives, read stored files again, look after folders, until told to stop."""
     from dicomsvc.audit.upkeep import AuditUpkeep
     from dicomsvc.ingest.upkeep import Upkeep
     from dicomsvc.jobs import Worker
@@ -83,12 +83,16 @@ def run_worker(store: Store, on_ready: Callable[[str], None]) -> None:
     from dicomsvc.reports.intake.upkeep import ReportUpkeep
     from dicomsvc.service.handlers import HANDLERS
     from dicomsvc.service.routing import Routing
+    from dicomsvc.store.scheduled_verification import ScheduledVerification
 
     worker, routing = Worker(store.settings, store.engine, HANDLERS), Routing(store)
     trail = AuditUpkeep(store.engine, store.settings)
-    beat = Heartbeat(
-        store.engine, "worker", worker.name, lambda: {**routing.counters(worker.counters()), **trail.counters()}
-    )
+    verification = ScheduledVerification(store.layout, store.engine, store.settings.store)
+
+    def counters() -> Mapping[str, float]:
+        return {**routing.counters(worker.counters()), **trail.counters(), **verification.counters()}
+
+    beat = Heartbeat(store.engine, "worker", worker.name, counters)
     upkeep, report_upkeep, arrivals = Upkeep(store), ReportUpkeep(store), ArrivalUpkeep(store)
     beat.start()
     upkeep.start()
@@ -96,7 +100,9 @@ def run_worker(store: Store, on_ready: Callable[[str], None]) -> None:
     arrivals.start()
     trail.start()
     routing.start()
+    verification.start()
     worker.run(on_ready=lambda: on_ready(worker.name))
+    verification.stop()
     routing.stop()
     arrivals.stop()
     report_upkeep.stop()

@@ -1,5 +1,6 @@
 """Commands that look after the store: migrate, reindex, verify, delete."""
 
+import time
 from dataclasses import asdict
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 from dicomsvc.cli.context import DataOption, open_store, settings_for
 from dicomsvc.cli.output import JsonFlag, emit, progress_bar
+from dicomsvc.store import Reach
 from dicomsvc.store.database import make_engine
 from dicomsvc.store.database import migrate as migrate_schema
 from dicomsvc.store.embedded import with_database
@@ -41,11 +43,24 @@ def reindex(
         raise typer.Exit(1)
 
 
-def verify(data: DataOption = None, as_json: JsonFlag = False) -> None:
+def verify(
+    data: DataOption = None,
+    older_than: Annotated[
+        float, typer.Option(min=0, help="Only files that were not read for so many days.", metavar="DAYS")
+    ] = 0,
+    as_json: JsonFlag = False,
+) -> None:
     """Compare every file with the digest taken when it came; damaged ones are no longer served."""
     with open_store(data) as store, progress_bar("verifying") as report:
-        result = store.verify(report)
-    lines = [f"{result.checked} files checked"]
+        begun = time.monotonic()
+
+        def tell(reach: Reach) -> None:
+            rate = reach.bytes / 1e6 / max(time.monotonic() - begun, 0.001)
+            size = f"{reach.bytes / 1e9:.1f} of {reach.all_bytes / 1e9:.1f} GB, {rate:.0f} MB/s"
+            report(reach.files, reach.all_files, size)
+
+        result = store.verify(tell, older_than_days=older_than)
+    lines = [f"{result.checked} files checked, {result.bytes / 1e6:.0f} MB"]
     lines += [f"damaged: {uid}  (restore its file from a backup, then verify again)" for uid in result.damaged]
     lines += [f"missing: {uid}  (restore its file, or run `dicomsvc reindex` to forget it)" for uid in result.missing]
     lines += [f"not in the index: {name}  (run `dicomsvc reindex`)" for name in result.orphans]

@@ -12,21 +12,24 @@ from typing import Self
 from sqlalchemy import text
 
 from dicomsvc.config import Settings
-from dicomsvc.store import maintenance, recovery
+from dicomsvc.store import findings, maintenance, recovery
 from dicomsvc.store.changes import Change, read_changes
 from dicomsvc.store.database import database_errors, make_engine, require_current_schema
 from dicomsvc.store.door import Door, Source, Stored
+from dicomsvc.store.findings import Condition, Subject
 from dicomsvc.store.instances import InstanceRecord, Instances
 from dicomsvc.store.layout import Layout
-from dicomsvc.store.maintenance import Condition, Progress, Reindexing, Verification
+from dicomsvc.store.maintenance import Progress, Reindexing
 from dicomsvc.store.selection import Selected, Selection
 from dicomsvc.store.spool import SpoolArea, SpoolFile, free_bytes
+from dicomsvc.store.verification import Reach, Verification, verify
 
 __all__ = [
     "Change",
     "Condition",
     "InstanceRecord",
     "Instances",
+    "Reach",
     "Selected",
     "Selection",
     "Source",
@@ -93,17 +96,20 @@ class Store:
         """Return entries of the change feed after ``since``; see `read_changes`."""
         return read_changes(self.engine, since, limit)
 
-    def verify(self, progress: Progress = lambda done, total: None) -> Verification:
-        """Compare every file with its digest; see `maintenance.verify`."""
-        return maintenance.verify(self.layout, self.engine, progress)
+    def verify(
+        self, progress: Callable[[Reach], None] = lambda reach: None, *, older_than_days: float = 0
+    ) -> Verification:
+        """Compare every file with its digest; see `verification.verify`."""
+        return verify(self.layout, self.engine, progress, older_than_days=older_than_days)
 
     def examine(self, record: InstanceRecord, each_piece: Callable[[], None] = lambda: None) -> Condition:
-        """Compare one instance's file with its digest; see `maintenance.examine`."""
-        return maintenance.examine(self.engine, record, each_piece)
+        """Compare one instance's file with its digest; see `findings.examine`."""
+        subject = Subject(record.key, record.sop_instance_uid, record.path, record.sha256, record.damaged)
+        return findings.examine(self.engine, subject, lambda count: each_piece())
 
     def mark_damaged(self, sop_instance_uid: str) -> None:
-        """Serve an instance no longer; see `maintenance.mark_damaged`."""
-        maintenance.mark_damaged(self.engine, sop_instance_uid)
+        """Serve an instance no longer; see `findings.mark_damaged`."""
+        findings.mark_damaged(self.engine, sop_instance_uid)
 
     def reindex(self, *, rebuild: bool = False, progress: Progress = lambda done, total: None) -> Reindexing:
         """Make the index from the files; see `maintenance.reindex`."""

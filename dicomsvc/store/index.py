@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, func, select, text, update
 from dicomsvc.dicom.part10 import Instance
 from dicomsvc.store.layout import file_key
 from dicomsvc.store.levels import instance_columns, series_columns, split_by_level, study_columns
-from dicomsvc.store.tables import audit, change, instance, series, study
+from dicomsvc.store.tables import audit, change, instance, series, study, verification
 
 # One round trip for all rows of an instance. What the first instance says of its study and series stays; later ones
 # fill gaps.
@@ -62,6 +62,8 @@ WITH of_study AS (
     id, :sop_instance_uid, :sop_class_uid, :transfer_syntax_uid, :instance_number, :container_identifier,
     :number_of_frames, :file_key, :size, :sha256, :source, CAST(:instance_attributes AS jsonb) FROM of_series
   RETURNING id
+), of_verification AS (
+  INSERT INTO verification (instance_key) SELECT id FROM of_instance
 ), of_feed AS (
   INSERT INTO change (
     kind, study_instance_uid, series_instance_uid, sop_instance_uid, sop_class_uid, source, sender
@@ -98,8 +100,15 @@ def known_instances(connection: Connection, sop_instance_uids: Sequence[str]) ->
 
 
 def mark_sound(connection: Connection, sop_instance_uid: str) -> None:
-    """Note that the file of an instance has its bytes again."""
-    connection.execute(update(instance).where(instance.c.sop_instance_uid == sop_instance_uid).values(damaged=False))
+    """Note that the file of an instance has its bytes again, having just come."""
+    marked = (
+        update(instance)
+        .where(instance.c.sop_instance_uid == sop_instance_uid)
+        .values(damaged=False)
+        .returning(instance.c.id)
+    )
+    of_instance = verification.c.instance_key == connection.execute(marked).scalar_one()
+    connection.execute(update(verification).where(of_instance).values(verified_at=func.clock_timestamp()))
 
 
 def insert(

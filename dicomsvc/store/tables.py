@@ -95,6 +95,13 @@ instance_blob = Table(
     Column("frames", LargeBinary),
 )
 
+verification = Table(
+    "verification",
+    metadata,
+    Column("instance_key", BigInteger, ForeignKey("instance.id", ondelete="CASCADE"), primary_key=True),
+    Column("verified_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
 change = Table(
     "change",
     metadata,
