@@ -11,7 +11,7 @@ from dicomsvc.config import Permission, Settings
 from dicomsvc.conformance.document import Section, Table, table
 from dicomsvc.conformance.services import SCP, Line, asked, is_retired, name_of, served
 from dicomsvc.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicomsvc.dimse import commands, pdu
+from dicomsvc.dimse import commands, pdu, proposals
 from dicomsvc.dimse.commitment.model import FailureReason
 from dicomsvc.dimse.stream import MAX_PDU_BYTES
 from dicomsvc.errors import DicomsvcError
@@ -77,7 +77,8 @@ def _implementation_model(settings: Settings) -> Section:
             f"One application entity, {settings.dimse.ae_title} unless configured otherwise, takes part in networks. "
             "As an acceptor it stores, finds, sends back and sends on instances, commits itself to keep them, and "
             "gives worklists. As a requestor it sends instances where a rule, a person or a C-MOVE wants them, asks "
-            "other archives for storage commitment, and notifies others of what is available.",
+            "other archives what they have, for it, and for storage commitment, and notifies others of what is "
+            "available.",
             "What is acknowledged is durable: the file has been written to disk with its folder, and the database has "
             "committed its rows.",
         ),
@@ -138,6 +139,36 @@ def _requestor(settings: Settings) -> Section:
             Section(
                 "Storage",
                 ("As SCU, this node proposes the SOP classes and transfer syntaxes that it stores (see above).",),
+            ),
+            _get(),
+        ),
+    )
+
+
+def _get() -> Section:
+    meanings = _meanings()
+    usual = ", ".join(map(name_of, proposals.USUAL_SOP_CLASSES))
+    alone = len(proposals.storage_contexts(proposals.USUAL_SOP_CLASSES)) // len(proposals.USUAL_SOP_CLASSES) - 1
+    return Section(
+        "Retrieve",
+        (
+            "C-MOVE and C-GET at the levels STUDY, SERIES and IMAGE, with the unique keys of the level and those above "
+            "it. C-MOVE names this node, or another one, as the destination.",
+            "For C-GET this node takes the role of the SCP of Storage by role selection (SCU role 0, SCP role 1; PS3.7 "
+            "D.3.3.4). It first asks by C-FIND which SOP classes there are: SOP Classes in Study, or else the SOP "
+            "Class UIDs of all instances, series by series. Those are proposed; when the peer tells none, these are: "
+            f"{usual}. Each transfer syntax of Storage is proposed in a context of its own for up to "
+            f"{proposals.CLASSES_IN_FULL} SOP classes; for more, the most common ones are ({alone} for the list above) "
+            "and the others share one. Without an accepted context of C-GET, or without the role, nothing is asked "
+            "for.",
+            "What comes is stored as by the SCP of Storage, and answered with its statuses. These are added:",
+        ),
+        (
+            _statuses(
+                "Statuses of C-STORE sub-operations of a C-GET",
+                (errors.OtherStudy.dimse_status, "the instance belongs to another study than the one asked for"),
+                (errors.NotAllowed.dimse_status, "the instance is none of those asked for"),
+                (errors.UnsupportedInstance.dimse_status, meanings[errors.UnsupportedInstance] + "; no role for it"),
             ),
         ),
     )

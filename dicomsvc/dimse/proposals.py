@@ -8,6 +8,7 @@ compressed.
 
 import logging
 from collections.abc import Iterable, Iterator
+from copy import deepcopy
 from typing import Final
 
 from pydicom import Dataset
@@ -40,6 +41,8 @@ _COMMON: Final = (
 )
 SYNTAXES: Final = (*_COMMON, *(syntax for syntax in STORED_SYNTAXES if syntax not in _COMMON))
 """What instances are taken in, those first that archives of slides have most often."""
+CLASSES_IN_FULL: Final = _MOST_CONTEXTS // len(SYNTAXES)
+"""So many SOP classes can be proposed with each syntax in a context of its own."""
 
 USUAL_SOP_CLASSES: Final[tuple[str, ...]] = tuple(
     map(
@@ -135,7 +138,7 @@ def _told(queries: Queries, keys: Dataset) -> Iterator[str]:
 
 def _asking(keys: Dataset, level: str, *keywords: str) -> Dataset:
     """Return the unique keys in ``keys`` with attributes that are asked for, at another level."""
-    query = Dataset(keys)
+    query = deepcopy(keys)
     query.QueryRetrieveLevel = level
     for keyword in keywords:
         if keyword not in query:

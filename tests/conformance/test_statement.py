@@ -7,17 +7,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from pydicom import Dataset
 from pydicom._uid_dict import UID_dictionary
 from pynetdicom import AE, build_context
 
 from dicomsvc.config import DimseSettings, Settings, load_settings
 from dicomsvc.conformance import Line, as_markdown, asked, served, statement
 from dicomsvc.conformance.services import sop_classes
-from dicomsvc.dimse import DimseServer, commands, pdu
+from dicomsvc.dimse import DimseServer, PeerFailure, commands, pdu
 from dicomsvc.dimse.channel import pdu_and_pdv_header
+from dicomsvc.dimse.getting import get
+from dicomsvc.dimse.proposals import USUAL_SOP_CLASSES
+from dicomsvc.ingest.dimse import store_instance
 from dicomsvc.service.dimse import SERVICES
 from dicomsvc.store import Store
 from tests.conftest import REPOSITORY
+from tests.integration.get_provider import Association, get_provider
 from tests.unit.dimse.wire import Wire, data_set, wire
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -153,9 +158,34 @@ def test_the_operation_of_each_line_is_answered_by_its_service(port: int) -> Non
 
 
 def test_what_is_asked_for_is_told(port: int) -> None:
-    assert {line.operation for line in asked()} == {"C-ECHO", "C-STORE", "C-FIND", "C-MOVE", "N-ACTION", "N-CREATE"}
+    operations = {"C-ECHO", "C-STORE", "C-FIND", "C-MOVE", "C-GET", "N-ACTION", "N-CREATE"}
+    assert {line.operation for line in asked()} == operations
     provided = {(line.sop_class_uid, line.transfer_syntaxes) for line in served() if line.operation == "C-STORE"}
     assert {(line.sop_class_uid, line.transfer_syntaxes) for line in asked() if line.operation == "C-STORE"} == provided
+
+
+def test_a_get_proposes_its_line_and_storage_with_the_role_of_the_provider(store: Store) -> None:
+    seen: list[pdu.AssociateRequest] = []
+
+    def script(association: Association) -> None:
+        seen.append(association.request)
+        association.accept(get=False)
+        association.ends_with()
+
+    keys = Dataset()
+    keys.QueryRetrieveLevel, keys.StudyInstanceUID = "STUDY", "1.2.3"
+    with get_provider(script) as peer, pytest.raises(PeerFailure):
+        get(peer, keys, store, store_instance)
+    [request] = seen
+    first, *storage = request.contexts
+    [line] = [line for line in asked() if line.operation == "C-GET"]
+    assert (first.abstract_syntax, first.transfer_syntaxes) == (line.sop_class_uid, line.transfer_syntaxes)
+    [syntaxes] = {line.transfer_syntaxes for line in asked() if line.operation == "C-STORE"}
+    assert {(each.abstract_syntax, syntax) for each in storage for syntax in each.transfer_syntaxes} == {
+        (sop_class, syntax) for sop_class in USUAL_SOP_CLASSES for syntax in syntaxes
+    }
+    roles = {role.sop_class_uid: (role.scu, role.scp) for role in request.user.roles}
+    assert roles == dict.fromkeys(USUAL_SOP_CLASSES, (False, True))
 
 
 @pytest.mark.parametrize("arguments", [(), ("--json",)], ids=["text", "json"])
