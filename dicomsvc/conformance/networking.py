@@ -126,9 +126,11 @@ def _requestor(settings: Settings) -> Section:
     return Section(
         "As requestor of associations",
         (
-            "An instance is sent in the transfer syntax that it is stored in; nothing is transcoded. A context is "
-            "proposed for each pair of SOP class and transfer syntax that is to be sent, with that transfer syntax "
-            "alone; what needs more than 128 contexts goes over several associations. A response with a warning "
+            "An instance is sent in the transfer syntax that it is stored in, where the peer accepts it; else in "
+            "Explicit or Implicit VR Little Endian, without compression, as far as that has room in one element "
+            "(4 GiB). A context is proposed for each pair of SOP class and transfer syntax that is to be sent, with "
+            "that transfer syntax alone, and, while there is room, one for each SOP class with the two uncompressed "
+            "ones; what needs more than 128 contexts goes over several associations. A response with a warning "
             "counts as sent. What fails is tried again with growing pauses, and kept for people when it was tried in "
             "vain.",
             "Peers are called with the title, the address and, where configured, the certificate of their entry among "
@@ -318,7 +320,8 @@ def _retrieve() -> Section:
         "Retrieve",
         (
             f"C-MOVE and C-GET at the levels {levels} (PATIENT in the Patient Root model). Instances go out in the "
-            "transfer syntax that they are stored in; one for which there is no accepted context counts as failed. "
+            "transfer syntax that they are stored in, or without compression where the peer does not accept it; one "
+            "for which there is no accepted context counts as failed. "
             "A file that no longer has the bytes it came with is not sent. C-MOVE goes to configured peers that may "
             "be a move destination, and to nobody else; a copy that is to be de-identified for that peer is.",
         ),

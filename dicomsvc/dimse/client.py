@@ -1,6 +1,6 @@
 """Verification and Storage SCU: ask whether a peer answers, and send files to it (PS3.4 A, B).
 
-A file goes out in the transfer syntax it has, read and sent piece by piece; nothing is transcoded.
+A file goes out in the transfer syntax it has, read and sent piece by piece.
 """
 
 import time
@@ -15,7 +15,7 @@ from dicomsvc.dimse.commands import (
     SUCCESS,
     encode_request,
 )
-from dicomsvc.dimse.contexts import MESSAGE_SYNTAXES
+from dicomsvc.dimse.contexts import MESSAGE_SYNTAXES, MOST_CONTEXTS
 from dicomsvc.dimse.failures import ConnectionEnded, MessageBroken
 from dicomsvc.dimse.outgoing import Outgoing, Progress, read_head, send_instance
 from dicomsvc.dimse.pdu import ProposedContext
@@ -23,7 +23,6 @@ from dicomsvc.dimse.requestor import Association, Peer
 from dicomsvc.dimse.verification import VERIFICATION_SOP_CLASS
 from dicomsvc.errors import NotParseable, PeerFailure
 
-_MAX_CONTEXTS: Final = 128
 _MAX_MESSAGE_ID: Final = 0xFFFF
 _ECHO: Final = encode_request(C_ECHO_RQ, 1, {AFFECTED_SOP_CLASS_UID: VERIFICATION_SOP_CLASS}, has_data_set=False)
 _NO_PROGRESS: Final = 2
@@ -84,8 +83,8 @@ def send_files(
             reason = error.strerror if isinstance(error, OSError) else str(error)
             yield SendResult(path, "", None, f"{path.name} cannot be read: {reason}")
     contexts = list(dict.fromkeys(file.context for file in files))
-    for start in range(0, len(contexts), _MAX_CONTEXTS):
-        group = contexts[start : start + _MAX_CONTEXTS]
+    for start in range(0, len(contexts), MOST_CONTEXTS):
+        group = contexts[start : start + MOST_CONTEXTS]
         members = set(group)
         yield from _send_group([file for file in files if file.context in members], group, peer, progress)
 

@@ -4,7 +4,7 @@ The acceptor's order of transfer syntaxes decides. The compressed ones come firs
 one that costs less to keep and to serve, and an object that is compressed need not be expanded by its sender.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from pydicom.uid import (
@@ -23,6 +23,7 @@ from dicomsvc.dimse.pdu import (
     ProposedContext,
     RoleSelection,
 )
+from dicomsvc.errors import UnsupportedInstance
 
 STORED_SYNTAXES: Final[tuple[str, ...]] = (
     *(syntax.uid for syntax in TRANSFER_SYNTAXES.values() if syntax.encapsulated),
@@ -34,6 +35,9 @@ STORED_SYNTAXES: Final[tuple[str, ...]] = (
 
 MESSAGE_SYNTAXES: Final[tuple[str, ...]] = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
 """Transfer syntaxes of services whose data sets are not stored, the preferred one first."""
+
+MOST_CONTEXTS: Final = 128
+"""Presentation contexts of one association: their identifiers are odd and at most 255 (PS3.8 9.3.2.2)."""
 
 Offer = Callable[[str], tuple[str, ...]]
 """Returns the transfer syntaxes that an abstract syntax is served with, the preferred one first; none: not served."""
@@ -53,6 +57,34 @@ def offer_as_stored(offer: Offer, stored: Mapping[str, Collection[str]]) -> Offe
         )
 
     return offered
+
+
+def sending_contexts(stored: Sequence[tuple[str, str]]) -> list[ProposedContext]:
+    """Return what is proposed to send instances, of which ``stored`` lists abstract and transfer syntaxes.
+
+    Each pair gets a context of its own, so that the peer has no choice but to take it or not. As far as there is room,
+    each abstract syntax gets one more, without compression, for peers that do not take what is compressed.
+    """
+    contexts: list[tuple[str, tuple[str, ...]]] = [(abstract, (transfer,)) for abstract, transfer in stored]
+    contexts += [(abstract, MESSAGE_SYNTAXES) for abstract in dict.fromkeys(pair[0] for pair in stored)]
+    return [
+        ProposedContext(2 * number + 1, abstract_syntax, syntaxes)
+        for number, (abstract_syntax, syntaxes) in enumerate(contexts[:MOST_CONTEXTS])
+    ]
+
+
+def sending_syntax(sop_class_uid: str, stored: str, taken: Collection[str]) -> str:
+    """Return the transfer syntax in which an instance goes to a peer that takes its class in those of ``taken``.
+
+    Raises
+    ------
+    UnsupportedInstance
+        When the peer takes it neither as it is stored nor without compression.
+    """
+    for syntax in (stored, *MESSAGE_SYNTAXES):
+        if syntax in taken:
+            return syntax
+    raise UnsupportedInstance(f"the peer takes no {sop_class_uid} in {stored}, nor without compression")
 
 
 def negotiate_roles(

@@ -128,6 +128,10 @@ class Association:
                 self.contexts[context.abstract_syntax, context.transfer_syntax] = context
         return MessageChannel(self._stream, accepted, accept.user.maximum_length)
 
+    def syntaxes(self, abstract_syntax: str) -> frozenset[str]:
+        """Return the transfer syntaxes in which the peer accepted an abstract syntax."""
+        return frozenset(transfer for abstract, transfer in self.contexts if abstract == abstract_syntax)
+
     @property
     def channel(self) -> MessageChannel:
         return self._channel

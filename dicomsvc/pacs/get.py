@@ -1,5 +1,6 @@
 """C-GET: instances come back on the association that asks for them (PS3.4 C.4.3)."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from itertools import count
 from typing import Final
@@ -13,7 +14,6 @@ from dicomsvc.dimse.contexts import MESSAGE_SYNTAXES
 from dicomsvc.dimse.outgoing import send_instance
 from dicomsvc.dimse.services import Service
 from dicomsvc.dimse.session import Session
-from dicomsvc.errors import UnsupportedInstance
 from dicomsvc.pacs.border import answering
 from dicomsvc.pacs.copies import Copies
 from dicomsvc.pacs.models import GET_CLASSES
@@ -37,21 +37,16 @@ class _Requester:
         self._channel = session.channel
         self._copies = Copies(session.store, session.peer.deidentify if session.peer is not None else None)
         self._message_ids: Iterator[int] = count(1)
-        self._contexts: dict[tuple[str, str], AcceptedContext] = {
-            (context.abstract_syntax, context.transfer_syntax): context
-            for context in session.channel.contexts.values()
-            if context.requestor_is_scp
-        }
+        self._contexts: dict[str, dict[str, AcceptedContext]] = defaultdict(dict)
+        for context in session.channel.contexts.values():
+            if context.requestor_is_scp:
+                self._contexts[context.abstract_syntax][context.transfer_syntax] = context
 
     def store(self, record: InstanceRecord) -> int | None:
-        context = self._contexts.get((record.sop_class_uid, record.transfer_syntax_uid))
-        if context is None:
-            raise UnsupportedInstance(
-                f"the requester takes no {record.sop_class_uid} in {record.transfer_syntax_uid} on this association"
-            )
+        contexts = self._contexts[record.sop_class_uid]
         message_id = next(self._message_ids) % _MESSAGE_IDS
-        with self._copies.of(record) as file:
-            send_instance(self._channel, context.context_id, file, message_id)
+        with self._copies.of(record, contexts) as file:
+            send_instance(self._channel, contexts[file.transfer_syntax].context_id, file, message_id)
         return self._channel.response(message_id).command.status
 
 

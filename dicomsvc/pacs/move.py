@@ -1,4 +1,4 @@
-"""C-MOVE: instances go to a peer that this node knows, in the transfer syntaxes that they have (PS3.4 C.4.2)."""
+"""C-MOVE: instances go to a peer that this node knows (PS3.4 C.4.2)."""
 
 import logging
 from collections.abc import Sequence
@@ -9,15 +9,14 @@ from dicomsvc.config import Permission
 from dicomsvc.dimse.audited import moved_to
 from dicomsvc.dimse.channel import Message
 from dicomsvc.dimse.commands import C_MOVE_RQ, MOVE_DESTINATION
-from dicomsvc.dimse.contexts import MESSAGE_SYNTAXES
+from dicomsvc.dimse.contexts import MESSAGE_SYNTAXES, sending_contexts
 from dicomsvc.dimse.failures import ConnectionEnded, MessageBroken
 from dicomsvc.dimse.outgoing import Originator, Outgoing, send_instance
-from dicomsvc.dimse.pdu import ProposedContext
 from dicomsvc.dimse.peers import KnownPeer, KnownPeers
 from dicomsvc.dimse.requestor import Association, Peer
 from dicomsvc.dimse.services import Service
 from dicomsvc.dimse.session import Session
-from dicomsvc.errors import DamagedFile, DicomsvcError, PeerFailure, UnsupportedInstance
+from dicomsvc.errors import DamagedFile, DicomsvcError, PeerFailure
 from dicomsvc.pacs.border import answering
 from dicomsvc.pacs.copies import Copies
 from dicomsvc.pacs.models import MOVE_CLASSES
@@ -26,7 +25,6 @@ from dicomsvc.store import InstanceRecord
 
 _log = logging.getLogger(__name__)
 
-_MOST_CONTEXTS: Final = 128
 _MESSAGE_IDS: Final = 0xFFFF
 _FRUITLESS: Final = 2
 """Associations in a row that brought no instance across, before the destination is given up."""
@@ -68,7 +66,7 @@ class _Destination:
 
     def __init__(self, peer: Peer, contexts: Sequence[tuple[str, str]], originator: Originator, copies: Copies) -> None:
         self._peer = peer
-        self._contexts = tuple(contexts[:_MOST_CONTEXTS])
+        self._contexts = contexts
         self._originator = originator
         self._copies = copies
         self._association: Association | None = None
@@ -77,13 +75,11 @@ class _Destination:
 
     def store(self, record: InstanceRecord) -> int | None:
         association = self._associated()
-        with self._copies.of(record) as file:
+        with self._copies.of(record, association.syntaxes(record.sop_class_uid)) as file:
             return self._send(association, file)
 
     def _send(self, association: Association, file: Outgoing) -> int | None:
-        context = association.contexts.get(file.context)
-        if context is None:
-            raise UnsupportedInstance(f"the destination takes no {file.sop_class_uid} in {file.transfer_syntax}")
+        context = association.contexts[file.context]
         message_id = self._sent % _MESSAGE_IDS + 1
         self._sent += 1
         try:
@@ -103,11 +99,7 @@ class _Destination:
             if self._fruitless >= _FRUITLESS:
                 raise PeerFailure("the destination was given up")
             self._fruitless += 1
-            proposed = [
-                ProposedContext(2 * number + 1, sop_class, (transfer_syntax,))
-                for number, (sop_class, transfer_syntax) in enumerate(self._contexts)
-            ]
-            self._association = Association(self._peer, proposed)
+            self._association = Association(self._peer, sending_contexts(self._contexts))
         return self._association
 
     def _abort(self) -> None:

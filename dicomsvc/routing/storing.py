@@ -4,16 +4,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from dicomsvc.dimse.contexts import MOST_CONTEXTS, sending_contexts
 from dicomsvc.dimse.failures import ConnectionEnded, MessageBroken
 from dicomsvc.dimse.outgoing import Outgoing, send_instance
-from dicomsvc.dimse.pdu import ProposedContext
 from dicomsvc.dimse.requestor import Association, Peer
 from dicomsvc.errors import Cancelled, DicomsvcError, OutOfResources, PeerFailure
 from dicomsvc.routing.ledger import Item
 from dicomsvc.routing.packing import Packing
 from dicomsvc.routing.statuses import Answer, Verdict, verdict_of
 
-_MAX_CONTEXTS: Final = 128
 _MAX_MESSAGE_ID: Final = 0xFFFF
 _NO_PROGRESS: Final = 2
 """Associations in a row that broke before any answer came, before the peer is left alone for now."""
@@ -32,8 +31,8 @@ def store_all(peer: Peer, items: Sequence[Item], packing: Packing, progress: Pro
         was yielded for are still to be sent.
     """
     contexts = list(dict.fromkeys((item.sop_class_uid, item.transfer_syntax_uid) for item in items))
-    for start in range(0, len(contexts), _MAX_CONTEXTS):
-        group = contexts[start : start + _MAX_CONTEXTS]
+    for start in range(0, len(contexts), MOST_CONTEXTS):
+        group = contexts[start : start + MOST_CONTEXTS]
         members = set(group)
         of_group = [item for item in items if (item.sop_class_uid, item.transfer_syntax_uid) in members]
         yield from _store_group(peer, group, of_group, packing, progress)
@@ -42,10 +41,7 @@ def store_all(peer: Peer, items: Sequence[Item], packing: Packing, progress: Pro
 def _store_group(
     peer: Peer, contexts: Sequence[tuple[str, str]], items: Sequence[Item], packing: Packing, progress: Progress
 ) -> Iterator[Answer]:
-    proposed = [
-        ProposedContext(2 * number + 1, sop_class, (transfer_syntax,))
-        for number, (sop_class, transfer_syntax) in enumerate(contexts)
-    ]
+    proposed = sending_contexts(contexts)
     position, fruitless = 0, 0
     while position < len(items):
         fruitless += 1
@@ -71,7 +67,7 @@ def _store_group(
 def _store(association: Association, item: Item, message_id: int, packing: Packing, progress: Progress) -> Answer:
     uid = item.sop_instance_uid
     try:
-        with packing.packed(item) as file:
+        with packing.packed(item, association.syntaxes(item.sop_class_uid)) as file:
             if isinstance(file, str):
                 return Answer(uid, Verdict.SKIPPED, note=file)
             return _send(association, item, file, message_id, progress)
@@ -85,10 +81,7 @@ def _store(association: Association, item: Item, message_id: int, packing: Packi
 
 def _send(association: Association, item: Item, file: Outgoing, message_id: int, progress: Progress) -> Answer:
     uid = item.sop_instance_uid
-    context = association.contexts.get(file.context)
-    if context is None:
-        note = f"the peer does not take {file.sop_class_uid} in {file.transfer_syntax}"
-        return Answer(uid, Verdict.FAILED, note=note)
+    context = association.contexts[file.context]
 
     def sent(path: Path, count: int) -> None:
         progress(count)

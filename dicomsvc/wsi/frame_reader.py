@@ -1,12 +1,24 @@
 """Frames of one stored instance, read by their index without parsing the file."""
 
 import os
+from pathlib import Path
+from typing import Protocol
 
 from dicomsvc.dicom.frames import FrameIndex
 from dicomsvc.dicom.uids import TRANSFER_SYNTAXES
 from dicomsvc.errors import DamagedFile, NotFound
 from dicomsvc.store import InstanceRecord, Store
 from dicomsvc.wsi.codecs import Pixels, decode_frame
+
+
+class FrameFile(Protocol):
+    """What is known of the file: a stored instance, or a copy of one. ``size`` in bytes."""
+
+    @property
+    def sop_instance_uid(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    def readable_path(self) -> Path: ...
 
 
 class FrameReader:
@@ -18,7 +30,7 @@ class FrameReader:
 
     __slots__ = ("fd", "index", "is_packed", "record", "syntax")
 
-    def __init__(self, record: InstanceRecord, index: FrameIndex) -> None:
+    def __init__(self, record: FrameFile, index: FrameIndex) -> None:
         self.fd = -1
         try:
             self.fd = os.open(record.readable_path(), os.O_RDONLY | os.O_CLOEXEC)

@@ -159,14 +159,6 @@ def test_getscu_gets_what_is_stored_byte_for_byte(
     assert received(tmp_path) == {uid: content for uid, content in archive.items() if uid.startswith(prefix)}, output
 
 
-@pytest.mark.peer
-def test_getscu_that_takes_no_compressed_image_is_told_what_failed(server: DimseServer, tmp_path: Path) -> None:
-    output = getscu(server.port, tmp_path, "-S", "+xi", keys=["QueryRetrieveLevel=STUDY", "StudyInstanceUID=1.2.3.3"])
-    assert not received(tmp_path)
-    assert "0xa702" in output.lower()
-    assert "Number of Failed Suboperations    : 2" in output
-
-
 @pytest.fixture
 def destination(tmp_path: Path) -> Iterator[Receiver]:
     with Receiver(tmp_path / "received") as running:
