@@ -32,7 +32,7 @@ from dicomsvc.errors import PeerFailure
 
 _MESSAGE_ID: Final = 1
 _PENDING_WITH_UNSUPPORTED_KEYS: Final = 0xFF01
-_FAILURES_OR_WARNINGS: Final = 0xB000
+FAILURES_OR_WARNINGS: Final = 0xB000
 _DONE: Final = (COMPLETED_SUBOPERATIONS, FAILED_SUBOPERATIONS, WARNING_SUBOPERATIONS)
 
 Progress = Callable[[int, int], None]
@@ -54,7 +54,7 @@ class Retrieved:
         """Whether every instance was stored; some perhaps with a warning (PS3.4 C.4.2.1.5)."""
         if self.failed:
             return False
-        return self.status == SUCCESS or (self.status == _FAILURES_OR_WARNINGS and self.warnings > 0)
+        return self.status == SUCCESS or (self.status == FAILURES_OR_WARNINGS and self.warnings > 0)
 
     @classmethod
     def told(cls, message: Message) -> Self:

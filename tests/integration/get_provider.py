@@ -87,11 +87,17 @@ class Association:
     def context_id(self) -> int:
         return self.accepted[VL_WHOLE_SLIDE, JPEG_BASELINE]
 
-    def respond(self, status: int, comment: str = "", *, message_id: int = 1, **counts: int) -> None:
-        """Send a response to the C-GET, with the numbers of ``remaining``, ``completed``, ... sub-operations."""
-        request = commands.decode_command(commands.encode_request(commands.C_GET_RQ, message_id, {}))
+    def respond(self, status: int, comment: str = "", *, encoded: bytes = b"", **counts: int) -> None:
+        """Send a response to the C-GET, with the numbers of ``remaining``, ``completed``, ... sub-operations.
+
+        ``encoded``: its Identifier.
+        """
+        request = commands.decode_command(commands.encode_request(commands.C_GET_RQ, 1, {}))
         numbers = {_COUNTS[name]: count for name, count in counts.items()}
-        self._send(commands.encode_response(request, status, comment, elements=numbers), GET_CONTEXT)
+        response = commands.encode_response(request, status, comment, elements=numbers, has_data_set=bool(encoded))
+        self._send(response, GET_CONTEXT)
+        if encoded:
+            self.connection.sendall(data_set(encoded, GET_CONTEXT))
 
     def send_command(self, encoded: bytes) -> None:
         self._send(encoded, GET_CONTEXT)
@@ -130,15 +136,16 @@ Script = Callable[[Association], None]
 
 @contextlib.contextmanager
 def get_provider(script: Script) -> Iterator[Peer]:
-    """Run ``script`` with the one association for C-GET; queries are rejected. What it asserts fails the test."""
+    """Run ``script`` with each association for C-GET; queries are rejected. What it asserts fails the test."""
     failures: list[BaseException] = []
     listener = socket.create_server(("127.0.0.1", 0))
-    listener.settimeout(_SECONDS)
+    listener.settimeout(0.1)
+    done = threading.Event()
 
     def serve() -> None:
         try:
-            while not _serve_one(listener, script):
-                pass
+            while not done.is_set():
+                _serve_one(listener, script)
         except BaseException as error:
             failures.append(error)
 
@@ -154,6 +161,7 @@ def get_provider(script: Script) -> Iterator[Peer]:
             response_timeout_seconds=_SECONDS,
         )
     finally:
+        done.set()
         thread.join(_SECONDS)
         listener.close()
     assert not thread.is_alive()
@@ -161,9 +169,11 @@ def get_provider(script: Script) -> Iterator[Peer]:
         raise failures[0]
 
 
-def _serve_one(listener: socket.socket, script: Script) -> bool:
-    """Take one association; return whether it was the one for C-GET."""
-    connection, _ = listener.accept()
+def _serve_one(listener: socket.socket, script: Script) -> None:
+    try:
+        connection, _ = listener.accept()
+    except TimeoutError:
+        return
     with connection:
         connection.settimeout(_SECONDS)
         association = Association(connection, pdu.AssociateRequest("", "", (), pdu.UserInformation(0)))
@@ -172,6 +182,5 @@ def _serve_one(listener: socket.socket, script: Script) -> bool:
         association.request = pdu.decode_associate_request(memoryview(body))
         if association.request.contexts[0].abstract_syntax == STUDY_ROOT_FIND:
             connection.sendall(pdu.encode_rejection(pdu.LOCAL_LIMIT_EXCEEDED))
-            return False
-        script(association)
-        return True
+        else:
+            script(association)

@@ -9,6 +9,7 @@ from pydicom import Dataset
 
 from dicomsvc.config import Settings
 from dicomsvc.dimse import PeerFailure, commands, pdu
+from dicomsvc.dimse.data_set import encode_data_set
 from dicomsvc.dimse.getting import get
 from dicomsvc.dimse.querying import Retrieved
 from dicomsvc.errors import NotFound
@@ -16,6 +17,7 @@ from dicomsvc.ingest.dimse import store_instance
 from dicomsvc.store import Store
 from tests.instances import wsi_dataset
 from tests.integration.get_provider import GET_CONTEXT, Association, Script, get_provider
+from tests.unit.dimse.wire import EXPLICIT_LITTLE
 
 STUDY, SERIES = "1.2.3.1", "1.2.3.1.1"
 
@@ -36,6 +38,12 @@ def identifier(*uids: str) -> Dataset:
     ds.QueryRetrieveLevel = ("STUDY", "SERIES", "IMAGE")[len(uids) - 1]
     for keyword, uid in zip(("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"), uids, strict=False):
         setattr(ds, keyword, uid)
+    return ds
+
+
+def failed_list(*uids: str) -> Dataset:
+    ds = Dataset()
+    ds.FailedSOPInstanceUIDList = list(uids)
     return ds
 
 
@@ -224,6 +232,28 @@ def test_sub_operations_that_the_peer_could_not_begin_have_failed(store: Store) 
     got = retrieve(store, script)
     assert got == Retrieved(0xB000, "2 in other?[31m syntaxes", completed=1, failed=2, warnings=0)
     assert not got.ok
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        encode_data_set(failed_list("1.2.3.1.1.2", "1.2.3.1.1.3"), EXPLICIT_LITTLE),
+        encode_data_set(failed_list(*(f"1.2.3.{number}" for number in range(5000))), EXPLICIT_LITTLE),
+        encode_data_set(failed_list("../../etc/passwd", "*", ""), EXPLICIT_LITTLE),
+        b"\xff" * 100,
+        bytes(1 << 20),
+    ],
+    ids=["two", "many", "no UIDs", "no data set", "too long"],
+)
+def test_a_list_of_what_failed_harms_nothing_whatever_it_holds(store: Store, encoded: bytes) -> None:
+    def script(association: Association) -> None:
+        association.accept()
+        association.take_request()
+        assert association.store(slide(1)) == commands.SUCCESS
+        association.respond(0xB000, completed=1, failed=2, warnings=0, encoded=encoded)
+        assert association.ends_with() == pdu.A_RELEASE_RQ
+
+    assert retrieve(store, script) == Retrieved(0xB000, "", completed=1, failed=2, warnings=0)
 
 
 def test_an_instance_with_faults_is_stored_with_a_warning_and_nothing_has_failed(store: Store) -> None:
