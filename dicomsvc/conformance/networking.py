@@ -161,8 +161,9 @@ def _get() -> Section:
             "Class UIDs of all instances, series by series. Those are proposed; when the peer tells none, these are: "
             f"{usual}. Each transfer syntax of Storage is proposed in a context of its own for up to "
             f"{proposals.CLASSES_IN_FULL} SOP classes; for more, the most common ones are ({alone} for the list above) "
-            "and the others share one. Without an accepted context of C-GET, or without the role, nothing is asked "
-            "for.",
+            "and the others share one. What the peer lists as failed is asked for once more, on associations that "
+            "propose one transfer syntax each. Without an accepted context of C-GET, or without the role, nothing is "
+            "asked for.",
             "What comes is stored as by the SCP of Storage, and answered with its statuses. These are added:",
         ),
         (
