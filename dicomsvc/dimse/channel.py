@@ -245,7 +245,10 @@ class MessageChannel:
             if command is not last_command:
                 last_command, command_pdus = command, b"".join(self._pdus(context_id, command, _COMMAND))
             waiting.append(command_pdus)
-            waiting.extend(self._pdus(context_id, data_set, 0))
+            if len(data_set) <= self.fragment_bytes:
+                waiting += (pdu_and_pdv_header(context_id, len(data_set), _LAST), data_set)
+            else:
+                waiting += self._pdus(context_id, data_set, 0)
             size += len(command_pdus) + len(data_set)
             if size > _WRITE_BYTES:
                 self._stream.write(b"".join(waiting))

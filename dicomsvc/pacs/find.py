@@ -23,12 +23,12 @@ from dicomsvc.pacs.keys import (
     read_identifier,
 )
 from dicomsvc.pacs.models import FIND_CLASSES
-from dicomsvc.store.query import Listed, list_results, read_pages
+from dicomsvc.store.query import PLAIN, Listed, list_results, read_pages
 
 _log = logging.getLogger(__name__)
 
 PENDING_WITH_UNSUPPORTED_KEYS: Final = 0xFF01
-_BATCH: Final = 50
+_BATCH: Final = 100
 """Responses between two looks for a C-CANCEL."""
 
 
@@ -73,10 +73,10 @@ def _batches(session: Session, message: Message, asked: Asked, listed: Listed) -
         RETRIEVE_AE_TITLE: {"vr": "AE", "Value": [session.store.settings.dimse.ae_title]},
         INSTANCE_AVAILABILITY: {"vr": "CS", "Value": ["ONLINE"]},
     }
-    encoder = IdentifierEncoder(asked.listing.asked, fixed, asked.shape, message.context.transfer_syntax)
+    encoder = IdentifierEncoder(asked.listing.asked, fixed, asked.shape, message.context.transfer_syntax, plain=PLAIN)
     for rows in read_pages(session.store.engine, asked.listing, listed):
         for start in range(0, len(rows), _BATCH):
-            yield [encoder.encode(row) for row in rows[start : start + _BATCH]]
+            yield encoder.encode(rows[start : start + _BATCH])
 
 
 FIND: Final = Service(

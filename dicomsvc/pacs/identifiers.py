@@ -5,8 +5,9 @@ A query of a large archive has hundreds of thousands of them: they are written w
 
 import base64
 import json
+import re
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -33,9 +34,10 @@ _BINARY: Final = {
     "FD": "<d",
 }
 _NUL_PADDED: Final = frozenset(("UI", "OB", "UN"))
-_PLAIN: Final = frozenset("AE AS CS DA DT LO LT SH ST TM UC UI UR UT".split())
-_BEFORE_VALUE: Final = '", "Value": ["'
-_BEHIND_VALUE: Final = '"]}'
+_TEXTS: Final = frozenset("AE AS CS DA DT LO LT SH ST TM UC UI UR UT".split())
+_NEVER: Final = re.compile(r"(?!)")
+_MOST_KNOWN: Final = 64
+_MOST_CHARACTERS_KNOWN: Final = 1024
 _ITEM: Final = b"\xfe\xff\x00\xe0"
 _MOST_SHORT: Final = 0xFFFF
 _MOST_DS: Final = 16
@@ -47,7 +49,7 @@ def encode_identifier(attributes: Mapping[str, Element], shape: Shape, transfer_
 
 
 class IdentifierEncoder:
-    """Writes the Identifiers of one query's responses; results that follow each other often share values.
+    """Writes the Identifiers of one query's responses.
 
     Parameters
     ----------
@@ -55,50 +57,97 @@ class IdentifierEncoder:
         Which attribute each text of a result is of.
     fixed
         Attributes that all Identifiers have.
+    plain
+        Tags whose texts are values; other texts are the DICOM JSON of elements.
     """
 
-    def __init__(self, tags: Sequence[str], fixed: Mapping[str, Element], shape: Shape, transfer_syntax: str) -> None:
-        self._implicit = UID(transfer_syntax).is_implicit_VR
-        self._shape = shape
+    def __init__(
+        self,
+        tags: Sequence[str],
+        fixed: Mapping[str, Element],
+        shape: Shape,
+        transfer_syntax: str,
+        plain: Container[str] = (),
+    ) -> None:
+        implicit = UID(transfer_syntax).is_implicit_VR
         places = {tag: place for place, tag in enumerate(tags)}
-        self._order = tuple((tag, places.get(tag)) for tag in shape)
-        self._fixed = {tag: _encode_element(tag, fixed[tag], None, self._implicit) for tag in fixed}
-        self._last: dict[str, tuple[str | None, bytes]] = {}
+        self._parts: list[tuple[int, _Column] | bytes] = [
+            (places[tag], _Column(tag, shape[tag], implicit, plain=tag in plain))
+            if tag in places
+            else _encode_element(tag, fixed[tag], None, implicit)
+            for tag in shape
+        ]
 
-    def encode(self, texts: Sequence[str | None]) -> bytes:
-        """Return the attributes of the shape; what is not there has no value.
-
-        ``texts`` are the DICOM JSON of elements, in the order of the tags.
-        """
-        return b"".join(
-            self._fixed[tag] if place is None else self._element(tag, texts[place]) for tag, place in self._order
-        )
-
-    def _element(self, tag: str, text: str | None) -> bytes:
-        last = self._last.get(tag)
-        if last is not None and last[0] == text:
-            return last[1]
-        encoded = None if text is None else _encode_plain(tag, text, self._implicit)
-        if encoded is None:
-            element = None if text is None else json.loads(text)
-            encoded = _encode_element(tag, element, self._shape[tag], self._implicit)
-        self._last[tag] = text, encoded
-        return encoded
+    def encode(self, results: Sequence[Sequence[str | None]]) -> list[bytes]:
+        """Return the Identifiers of results: the attributes of the shape; what a result lacks has no value."""
+        if not results:
+            return []
+        columns = tuple(zip(*results, strict=True))
+        elements = [
+            [part] * len(results) if isinstance(part, bytes) else part[1].encode(columns[part[0]])
+            for part in self._parts
+        ]
+        return [b"".join(of_result) for of_result in zip(*elements, strict=True)]
 
 
-def _encode_plain(tag: str, text: str, implicit: bool) -> bytes | None:
-    """Encode an element with one value that stands unescaped in PostgreSQL's JSON; None: it does not."""
-    vr, value = text[8:10], text[24:-3]
-    if (
-        vr not in _PLAIN
-        or text[10:24] != _BEFORE_VALUE
-        or not text.endswith(_BEHIND_VALUE)
-        or '"' in value
-        or "\\" in value
-    ):
-        return None
-    encoded = _padded(value.encode("utf-8", "replace"), vr)
-    return _head(tag, vr, len(encoded), implicit) + encoded
+class _Column:
+    """Writes one attribute of all results, which often share values with those before them."""
+
+    def __init__(self, tag: str, shape: Shape | None, implicit: bool, *, plain: bool) -> None:
+        self._tag, self._shape, self._implicit, self._plain = tag, shape, implicit, plain
+        self._vr = vr_of(tag)
+        self._padding = b"\0" if self._vr in _NUL_PADDED else b" "
+        self._length_bytes = 4 if implicit or self._vr in _LONG_LENGTH else 2
+        self._head = _head(tag, self._vr, 0, implicit)[: -self._length_bytes]
+        self._simple = _simple_pattern(self._vr)
+        self._known: dict[str | None, bytes] = {}
+
+    def encode(self, texts: Iterable[str | None]) -> list[bytes]:
+        """Return the element for each text."""
+        known = self._known
+        elements = []
+        for text in texts:
+            element = known.get(text)
+            if element is None:
+                element = self._element(text)
+                if text is None or len(text) <= _MOST_CHARACTERS_KNOWN:
+                    if len(known) >= _MOST_KNOWN:
+                        known.clear()
+                    known[text] = element
+            elements.append(element)
+        return elements
+
+    def _element(self, text: str | None) -> bytes:
+        if text is None:
+            return _encode_element(self._tag, None, None, self._implicit)
+        if self._plain:
+            return self._of_one_value(text)
+        simple = self._simple.fullmatch(text)
+        if simple is not None:
+            return self._of_one_value(simple[1])
+        return _encode_element(self._tag, json.loads(text), self._shape, self._implicit)
+
+    def _of_one_value(self, text: str) -> bytes:
+        value = text.encode("utf-8", "replace")
+        if len(value) % 2:
+            value += self._padding
+        if len(value) > _MOST_SHORT:
+            return _head(self._tag, self._vr, len(value), self._implicit) + value
+        return self._head + len(value).to_bytes(self._length_bytes, "little") + value
+
+
+@lru_cache(maxsize=64)
+def _simple_pattern(vr: str) -> re.Pattern[str]:
+    """Return what PostgreSQL's JSON of an element with one value looks like, its text unescaped, and that text."""
+    if vr == "PN":
+        value = r'\{"Alphabetic": "([^"\\]*)"\}'
+    elif vr == "IS":
+        value = "([0-9]+)"
+    elif vr in _TEXTS:
+        value = r'"([^"\\]*)"'
+    else:
+        return _NEVER
+    return re.compile(rf'\{{"vr": "{vr}", "Value": \[{value}\]\}}')
 
 
 def _encode(attributes: Mapping[str, Element], shape: Shape | None, implicit: bool) -> bytes:

@@ -5,8 +5,19 @@ import json
 import pytest
 
 from dicomsvc.store import Selection, Store
-from dicomsvc.store.query import Key, Level, Listing, Query, list_results, parse_attribute, parse_match, read_pages
+from dicomsvc.store.query import (
+    PLAIN,
+    Key,
+    Level,
+    Listing,
+    Query,
+    list_results,
+    parse_attribute,
+    parse_match,
+    read_pages,
+)
 from dicomsvc.store.query import listing as listing_module
+from dicomsvc.store.query.search import prepare
 from tests.instances import wsi_dataset
 from tests.integration.archive import keep, make_archive
 
@@ -22,7 +33,14 @@ def documents(store: Store, listing: Listing, *keys: Key) -> list[dict[str, dict
     listed = list_results(store.engine, listing, Query(keys=keys))
     rows = [row for page in read_pages(store.engine, listing, listed) for row in page]
     assert len(rows) == len(listed.keys)
-    return [{tag: json.loads(text) for tag, text in zip(listing.asked, row, strict=True) if text} for row in rows]
+    return [
+        {
+            tag: {"vr": "UI", "Value": [text]} if tag in PLAIN else json.loads(text)
+            for tag, text in zip(listing.asked, row, strict=True)
+            if text
+        }
+        for row in rows
+    ]
 
 
 @pytest.mark.parametrize("characters", [1, 400, 8 << 20])
@@ -34,6 +52,19 @@ def test_pages_of_any_size_hold_every_result_once_and_in_order(
     keep(store, *(wsi_dataset(**uids, frames=1, tile=16, instance_number=number) for number in range(70, 0, -1)))
     found = documents(store, Listing(Level.INSTANCE, (INSTANCE_NUMBER,)), key("StudyInstanceUID", "1.2.9"))
     assert [document[INSTANCE_NUMBER]["Value"] for document in found] == [[number] for number in range(1, 71)]
+
+
+@pytest.mark.parametrize("level", [None, *Level])
+def test_a_page_is_read_by_its_keys_and_no_table_as_a_whole(store: Store, level: Level | None) -> None:
+    statement = listing_module._reading(Listing(level, (STUDY_UID, PATIENT_ID)))
+    values = {"keys": f"{{{','.join(map(str, range(1, 1000)))}}}"}
+    with store.engine.connect() as connection:
+        prepare(connection, by_key=True)
+        # A table that is nearly empty is read as a whole, being cheaper than its index.
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        plan = "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {statement}", values))
+    assert "Index Cond: (id = found.id)" in plan
+    assert not any(join in plan for join in ("Hash Join", "Merge Join", "Seq Scan"))
 
 
 def test_a_listing_has_what_was_asked_for(store: Store) -> None:

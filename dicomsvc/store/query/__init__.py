@@ -5,6 +5,7 @@ returned). Each key becomes a condition on an indexed column where there is one,
 """
 
 from dicomsvc.store.levels import PATIENT_TAGS
+from dicomsvc.store.query.documents import PLAIN
 from dicomsvc.store.query.keys import Attribute, Level, level_of, parse_attribute, vr_of
 from dicomsvc.store.query.listing import PATIENT_COUNTS, Listed, Listing, list_results, read_pages
 from dicomsvc.store.query.search import Key, Page, Query, search
@@ -13,6 +14,7 @@ from dicomsvc.store.query.values import Match, parse_match
 __all__ = [
     "PATIENT_COUNTS",
     "PATIENT_TAGS",
+    "PLAIN",
     "Attribute",
     "Key",
     "Level",

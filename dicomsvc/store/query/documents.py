@@ -117,6 +117,16 @@ def element(level: Level, tag: str) -> str | None:
     return _COMPUTED[tag] if tag in _COMPUTED else f"{_TABLES[of]}.attributes -> '{tag}'"
 
 
+PLAIN: Final[Mapping[str, str]] = {
+    "0020000D": "study.study_instance_uid",
+    "0020000E": "series.series_instance_uid",
+    "00080016": "instance.sop_class_uid",
+    "00080018": "instance.sop_instance_uid",
+    "00083002": "instance.transfer_syntax_uid",
+}
+"""Attributes that always have one value, which a column has as it is: cheaper than their DICOM JSON."""
+
+
 def needs_related(expression: str) -> bool:
     """Whether a result's expression counts what is related to its study, so that the statement needs `RELATED`."""
     return "related." in expression

@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Engine
 from dicomsvc.store.database import database_errors
 from dicomsvc.store.levels import PATIENT_TAGS
 from dicomsvc.store.query.conditions import Parameters
-from dicomsvc.store.query.documents import RELATED, element, needs_related
-from dicomsvc.store.query.keys import Level
+from dicomsvc.store.query.documents import PLAIN, RELATED, element, needs_related
+from dicomsvc.store.query.keys import Level, level_of
 from dicomsvc.store.query.search import (
     FROM,
     JOINS,
@@ -30,8 +30,9 @@ from dicomsvc.store.query.search import (
 )
 
 _FIRST_PAGE: Final = 32
-_LARGEST_PAGE: Final = 500
+_LARGEST_PAGE: Final = 2000
 _PAGE_CHARACTERS: Final = 8 << 20
+_SAMPLE: Final = 100
 # A patient is an ID of one issuer; without an ID, a name (PS3.3 C.2.2, PS3.4 C.6.1.1.2).
 _PATIENT: Final = (
     "coalesce(study.patient_id, ''), coalesce(study.attributes #>> '{00100021,Value,0}', ''),"
@@ -53,8 +54,11 @@ PATIENT_COUNTS: Final = {
 """Number of Patient Related Studies, Series, Instances, as SQL expressions."""
 
 
-Row = tuple[str | None, ...]
-"""The DICOM JSON texts of one result's elements, in the order of `Listing.asked`; None: it has no such attribute."""
+Row = Sequence[str | None]
+"""One result's attributes in the order of `Listing.asked`: the values of those in `PLAIN`, others as DICOM JSON.
+
+None: it has no such attribute.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ class Listed:
     """Keys of all results in the order of `search`, and the rows of the first page of them."""
 
     keys: "array[int]"
-    first: tuple[Row, ...]
+    first: Sequence[Row]
 
 
 def list_results(engine: Engine, listing: Listing, query: Query, *, most: int | None = None) -> Listed:
@@ -92,13 +96,13 @@ def list_results(engine: Engine, listing: Listing, query: Query, *, most: int | 
         if sys.byteorder == "little":
             keys.byteswap()
         first = _rows(connection, _reading(listing), keys[:_FIRST_PAGE])
-    return Listed(keys, tuple(first))
+    return Listed(keys, first)
 
 
 def read_pages(engine: Engine, listing: Listing, listed: Listed) -> Iterator[Sequence[Row]]:
     """Yield the rows of all results in the order of their keys, a page at a time.
 
-    Pages have as many rows as their length allows, going by the longest one of the page before. The next one is read
+    Pages have as many rows as their length allows, going by some rows of the page before. The next one is read
     while a page is being used.
 
     Raises
@@ -106,14 +110,15 @@ def read_pages(engine: Engine, listing: Listing, listed: Listed) -> Iterator[Seq
     OutOfResources
         When the database does not answer.
     """
-    start, rows = _FIRST_PAGE, list(listed.first)
+    start, rows = _FIRST_PAGE, listed.first
     if start >= len(listed.keys):
         yield rows
         return
     statement = _reading(listing)
     with ThreadPoolExecutor(1, thread_name_prefix="listing") as reader:
         while start < len(listed.keys):
-            longest = max((sum(map(len, filter(None, row))) for row in rows), default=0) + 1
+            some = rows[:: 1 + len(rows) // _SAMPLE]
+            longest = max((sum(map(len, filter(None, row))) for row in some), default=0) + 1
             size = max(1, min(_LARGEST_PAGE, _PAGE_CHARACTERS // longest))
             coming = reader.submit(_read_page, engine, statement, listed.keys[start : start + size])
             yield rows
@@ -122,16 +127,16 @@ def read_pages(engine: Engine, listing: Listing, listed: Listed) -> Iterator[Seq
         yield rows
 
 
-def _read_page(engine: Engine, statement: str, keys: "array[int]") -> list[Row]:
+def _read_page(engine: Engine, statement: str, keys: "array[int]") -> Sequence[Row]:
     with database_errors(), search_errors(), engine.connect() as connection:
-        prepare(connection)
+        prepare(connection, by_key=True)
         return _rows(connection, statement, keys)
 
 
-def _rows(connection: Connection, statement: str, keys: "array[int]") -> list[Row]:
+def _rows(connection: Connection, statement: str, keys: "array[int]") -> Sequence[Row]:
     if not keys:
-        return []
-    return [tuple(row) for row in connection.exec_driver_sql(statement, {"keys": list(keys)})]
+        return ()
+    return connection.exec_driver_sql(statement, {"keys": f"{{{','.join(map(str, keys))}}}"}).all()
 
 
 def _finding(listing: Listing, query: Query, most: int | None) -> tuple[str, dict[str, object]]:
@@ -153,7 +158,7 @@ def _finding(listing: Listing, query: Query, most: int | None) -> tuple[str, dic
 
 def _reading(listing: Listing) -> str:
     level = listing.level or Level.STUDY
-    columns = ", ".join(f"CAST({_column(listing, tag)} AS text)" for tag in listing.asked) or "NULL"
+    columns = ", ".join(_column(listing, tag) for tag in listing.asked) or "NULL"
     related = RELATED if needs_related(columns) else ""
     table = TABLES[level]
     return (
@@ -163,8 +168,15 @@ def _reading(listing: Listing) -> str:
 
 
 def _column(listing: Listing, tag: str) -> str:
-    if listing.level is not None:
-        return element(listing.level, tag) or "NULL"
+    level = listing.level
+    if level is None:
+        return f"CAST({_of_patient(tag) or 'NULL'} AS text)"
+    if tag in PLAIN and level_of(tag) <= level:
+        return PLAIN[tag]
+    return f"CAST({element(level, tag) or 'NULL'} AS text)"
+
+
+def _of_patient(tag: str) -> str | None:
     if tag in PATIENT_COUNTS:
         return f"jsonb_build_object('vr', 'IS', 'Value', jsonb_build_array({PATIENT_COUNTS[tag]}))"
-    return (element(Level.STUDY, tag) if tag in PATIENT_TAGS else None) or "NULL"
+    return element(Level.STUDY, tag) if tag in PATIENT_TAGS else None

@@ -24,6 +24,11 @@ from dicomsvc.store.query.keys import Attribute, Level
 from dicomsvc.store.query.values import Match, Range, Texts
 
 _TIME_LIMIT_MS: Final = 30_000
+_PREPARATION: Final = (
+    "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true),"
+    f" set_config('statement_timeout', '{_TIME_LIMIT_MS}', true)"
+)
+_BY_KEY: Final = ", set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)"
 FROM: Final = (
     "study",
     "series JOIN study ON study.id = series.study_key",
@@ -107,13 +112,13 @@ def run(connection: Connection, statement: str, values: dict[str, object]) -> Se
         return [(str(row[0]),) for row in connection.exec_driver_sql(statement, values)]
 
 
-def prepare(connection: Connection) -> None:
-    """Have the transaction plan each search for its own values, and end one that takes too long."""
+def prepare(connection: Connection, *, by_key: bool = False) -> None:
+    """Have the transaction plan each search for its own values, and end one that takes too long.
+
+    ``by_key``: what follows finds each row by its key, and shall not read a whole table for many of them.
+    """
     # A plan that fits all values fits none; compiling one takes longer than the search.
-    connection.exec_driver_sql(
-        "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true),"
-        f" set_config('statement_timeout', '{_TIME_LIMIT_MS}', true)"
-    )
+    connection.exec_driver_sql(_PREPARATION + _BY_KEY if by_key else _PREPARATION)
 
 
 @contextmanager

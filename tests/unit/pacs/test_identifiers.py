@@ -13,7 +13,8 @@ SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian]
 
 def encode(document: dict[str, object], shape: Shape, syntax: str) -> bytes:
     texts = [json.dumps(document[tag]) if tag in document else None for tag in shape]
-    return IdentifierEncoder(list(shape), {}, shape, syntax).encode(texts)
+    [encoded] = IdentifierEncoder(list(shape), {}, shape, syntax).encode([texts])
+    return encoded
 
 
 def round_trip(document: dict[str, object], shape: Shape, syntax: str) -> Dataset:
@@ -79,10 +80,11 @@ def test_values_that_change_from_result_to_result_are_each_their_own(syntax: str
     fixed = {"00080052": {"vr": "CS", "Value": ["STUDY"]}}
     shape: Shape = {"00080052": None, "00100010": None, "00100020": None}
     encoder = IdentifierEncoder(["00100020", "00100010"], fixed, shape, syntax)
+    names = '{"vr": "PN", "Value": [{"Alphabetic": "A^B"}]}'
+    patient_ids = ("1", "1", "2", None, "1")
+    texts = [None if each is None else json.dumps({"vr": "LO", "Value": [each]}) for each in patient_ids]
     found = []
-    for patient_id in ("1", "1", "2", None, "1"):
-        text = None if patient_id is None else json.dumps({"vr": "LO", "Value": [patient_id]})
-        encoded = encoder.encode([text, '{"vr": "PN", "Value": [{"Alphabetic": "A^B"}]}'])
+    for encoded in encoder.encode([(text, names) for text in texts]):
         ds = read_dataset(BytesIO(encoded), syntax == ImplicitVRLittleEndian, is_little_endian=True)
         assert (ds.QueryRetrieveLevel, ds.PatientName) == ("STUDY", "A^B")
         found.append(ds.PatientID or "")
@@ -97,4 +99,43 @@ def test_texts_are_the_same_whether_json_escapes_them_or_not(value: str) -> None
         json.dumps({"vr": "LO", "Value": [value]}, ensure_ascii=False),
         json.dumps({"vr": "LO", "Value": [value]}, ensure_ascii=False, separators=(",", ":")),
     ):
-        assert encoder.encode([text])[8:].decode().rstrip() == value
+        assert encoder.encode([[text]])[0][8:].decode().rstrip() == value
+
+
+@pytest.mark.parametrize(
+    ("tag", "element", "value"),
+    [
+        ("00200013", {"vr": "IS", "Value": [12]}, "12"),
+        ("00200013", {"vr": "IS", "Value": [-1]}, "-1"),
+        ("00200013", {"vr": "IS", "Value": [1, 2]}, "1\\2"),
+        ("00100010", {"vr": "PN", "Value": [{"Alphabetic": "A^B"}]}, "A^B"),
+        ("00100010", {"vr": "PN", "Value": [{"Ideographic": "王^小东"}]}, "=王^小东"),
+        ("00100010", {"vr": "PN", "Value": [{"Alphabetic": "A"}, {"Alphabetic": "B"}]}, "A\\B"),
+        ("00080008", {"vr": "CS", "Value": ["ORIGINAL", "PRIMARY"]}, "ORIGINAL\\PRIMARY"),
+        ("00100020", {"vr": "SH", "Value": ["another VR"]}, "another VR"),
+    ],
+)
+def test_a_value_is_the_same_whatever_shape_its_json_has(tag: str, element: dict[str, object], value: str) -> None:
+    for separators in ((", ", ": "), (",", ":")):
+        text = json.dumps(element, ensure_ascii=False, separators=separators)
+        encoder = IdentifierEncoder([tag], {}, {tag: None}, ImplicitVRLittleEndian)
+        assert encoder.encode([[text]])[0][8:].decode().rstrip() == value
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_plain_texts_are_values_and_many_of_them_are_not_mixed_up(syntax: str) -> None:
+    tag = "00080018"
+    encoder = IdentifierEncoder([tag], {}, {tag: None}, syntax, plain={tag})
+    uids = [f"1.2.{number % 150}" for number in range(400)]
+    found = [
+        read_dataset(BytesIO(encoded), syntax == ImplicitVRLittleEndian, is_little_endian=True).SOPInstanceUID
+        for start in range(0, 400, 100)
+        for encoded in encoder.encode([[uid] for uid in uids[start : start + 100]])
+    ]
+    assert found == uids
+
+
+def test_no_results_have_no_identifiers() -> None:
+    fixed = {"00080052": {"vr": "CS", "Value": ["STUDY"]}}
+    shape: Shape = {"00080052": None, "00100020": None}
+    assert IdentifierEncoder(["00100020"], fixed, shape, ImplicitVRLittleEndian).encode([]) == []
