@@ -3,10 +3,11 @@
     python -m benchmarks.cfind [--instances 100000] [--repeat 200] [--without-orthanc]
 
 Two clients, each the same for both: DCMTK's `findscu`, quiet, which decodes every response and so is a part of what is
-measured; and one that only counts the responses in the bytes that come, which leaves the servers. Both servers hold as
-many studies, series and instances: Orthanc gets them as files by its REST interface (some minutes; its data lie in
-memory where there is a /dev/shm), ours as rows of the index, which is all that a query reads here. Keys are among those
-that Orthanc keeps in its own index, so that it need not open files.
+measured; and one that only counts the responses in the bytes that come, which leaves the servers. Beside the rates
+stands the processor time that the servers take for a response, ours with its database's; it is counted in hundredths of
+a second. Both servers hold as many studies, series and instances: Orthanc gets them as files by its REST interface (some
+minutes; its data lie in memory where there is a /dev/shm), ours as rows of the index, which is all that a query reads
+here. Keys are among those that Orthanc keeps in its own index, so that it need not open files.
 """
 
 import argparse
@@ -21,10 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from benchmarks.processor_time import database_server, listening, seconds_taken
 from benchmarks.qido import INSTANCES_A_STUDY, fill
 from benchmarks.servers import own_dicom_server, running_orthanc_ports, system_load
 from dicomsvc.config import Settings
@@ -172,32 +175,58 @@ def fill_orthanc(port: int, studies: int) -> None:
             client.post(url, content=archive.getvalue()).raise_for_status()
 
 
-def compare(ports: list[int], kind: Measured, rounds: int, client: Callable[[int, Measured], float]) -> list[float]:
-    """Return the responses a second that each server reaches in the best of some rounds, in which they take turns."""
-    for port in ports:
-        require_responses(port, kind)
-    taken = [[client(port, kind) for port in ports] for _ in range(rounds)]
-    return [kind.times * kind.responses / min(times) for times in zip(*taken, strict=True)]
+@dataclass(frozen=True)
+class Server:
+    """A server's port, and the processes that answer there: of ours also the database."""
+
+    port: int
+    processes: list[psutil.Process]
 
 
-def report(ports: list[int], measured: list[Measured], rounds: int) -> None:
+@dataclass(frozen=True)
+class Cost:
+    """The least that some rounds took, and how much of the server's processors, in seconds."""
+
+    passed: float
+    taken: float
+
+
+def compare(servers: list[Server], kind: Measured, rounds: int, client: Callable[[int, Measured], float]) -> list[Cost]:
+    """Return what each server costs in the best of some rounds, in which they take turns."""
+    for server in servers:
+        require_responses(server.port, kind)
+    costs = [[cost(server, kind, client) for server in servers] for _ in range(rounds)]
+    return [Cost(min(c.passed for c in each), min(c.taken for c in each)) for each in zip(*costs, strict=True)]
+
+
+def cost(server: Server, kind: Measured, client: Callable[[int, Measured], float]) -> Cost:
+    before = seconds_taken(server.processes)
+    passed = client(server.port, kind)
+    return Cost(passed, seconds_taken(server.processes) - before)
+
+
+def report(servers: list[Server], measured: list[Measured], rounds: int) -> None:
+    names = [f"{name:>10}" for name in ("dicomsvc", "Orthanc")[: len(servers)]]
+    columns = " ".join([*names, *["   ratio"] * (len(servers) - 1)])
     for client in (findscu, counting):
         print(f"client: {client.__name__}; {system_load()}")
-        print(f"{'responses a second':32} {'dicomsvc':>10} {'Orthanc':>10} {'ratio':>8}", flush=True)
-        report_client(ports, measured, rounds, client)
-
-
-def report_client(
-    ports: list[int], measured: list[Measured], rounds: int, client: Callable[[int, Measured], float]
-) -> None:
-    for kind in measured:
-        ours, *others = compare(ports, kind, rounds, client)
-        line = f"{kind.name:32} {ours:10.0f}"
-        for theirs in others:
-            ratio = ours / theirs
-            line += f" {theirs:10.0f} {ratio:8.1f}{'' if ratio >= BAR else f'  below the bar of {BAR:g}'}"
-        print(line, flush=True)
+        print(f"{'':32} {'responses a second':>{len(columns)}} | {'us of processors a response':>{len(columns)}}")
+        print(f"{'':32} {columns} | {columns}", flush=True)
+        for kind in measured:
+            print(f"{kind.name:32} {line(kind, compare(servers, kind, rounds, client))}", flush=True)
     print(system_load())
+
+
+def line(kind: Measured, costs: list[Cost]) -> str:
+    """Return rates and processor times, each as ours, theirs, and how often ours is the better."""
+    responses = kind.times * kind.responses
+    rates = [responses / cost.passed for cost in costs]
+    taken = [1e6 * cost.taken / responses for cost in costs]
+    rate_ratios = [rates[0] / rate for rate in rates[1:]]
+    taken_ratios = [other / taken[0] for other in taken[1:] if taken[0]]
+    text = " ".join([*(f"{rate:10.0f}" for rate in rates), *(f"{ratio:8.1f}" for ratio in rate_ratios)])
+    text += " | " + " ".join([*(f"{each:10.1f}" for each in taken), *(f"{ratio:8.1f}" for ratio in taken_ratios)])
+    return text + "".join(f"  below the bar of {BAR:g}" for ratio in rate_ratios if ratio < BAR)
 
 
 def main() -> None:
@@ -216,17 +245,20 @@ def main() -> None:
             engine = make_engine(settings.database)
             migrate(engine)
             fill(engine, studies)
+            database = database_server(engine)
             engine.dispose()
             with own_dicom_server(settings) as own_port:
+                ours = Server(own_port, [listening(own_port), database])
                 print(f"{studies} studies, {arguments.instances} instances", flush=True)
                 if arguments.without_orthanc:
-                    report([own_port], measured, arguments.rounds)
+                    report([ours], measured, arguments.rounds)
                     return
                 with running_orthanc_ports(str(MEMORY) if MEMORY.is_dir() else None) as (http_port, dicom_port):
                     started = time.perf_counter()
                     fill_orthanc(http_port, studies)
                     print(f"Orthanc was filled in {time.perf_counter() - started:.0f} s", flush=True)
-                    report([own_port, dicom_port], measured, arguments.rounds)
+                    orthanc = Server(dicom_port, [listening(dicom_port)])
+                    report([ours, orthanc], measured, arguments.rounds)
         finally:
             if embedded is not None:
                 embedded.stop()

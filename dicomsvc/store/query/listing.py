@@ -30,7 +30,8 @@ from dicomsvc.store.query.search import (
 )
 
 _FIRST_PAGE: Final = 32
-_LARGEST_PAGE: Final = 2000
+_LARGEST_PAGE: Final = 1000
+_GROWTH: Final = 8
 _PAGE_CHARACTERS: Final = 8 << 20
 _SAMPLE: Final = 100
 # A patient is an ID of one issuer; without an ID, a name (PS3.3 C.2.2, PS3.4 C.6.1.1.2).
@@ -110,7 +111,8 @@ def read_pages(engine: Engine, listing: Listing, listed: Listed) -> Iterator[Seq
     OutOfResources
         When the database does not answer.
     """
-    start, rows = _FIRST_PAGE, listed.first
+    start = size = _FIRST_PAGE
+    rows = listed.first
     if start >= len(listed.keys):
         yield rows
         return
@@ -119,7 +121,7 @@ def read_pages(engine: Engine, listing: Listing, listed: Listed) -> Iterator[Seq
         while start < len(listed.keys):
             some = rows[:: 1 + len(rows) // _SAMPLE]
             longest = max((sum(map(len, filter(None, row))) for row in some), default=0) + 1
-            size = max(1, min(_LARGEST_PAGE, _PAGE_CHARACTERS // longest))
+            size = max(1, min(_GROWTH * size, _LARGEST_PAGE, _PAGE_CHARACTERS // longest))
             coming = reader.submit(_read_page, engine, statement, listed.keys[start : start + size])
             yield rows
             rows = coming.result()
