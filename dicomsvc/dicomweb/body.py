@@ -86,8 +86,12 @@ async def send_body(scope: Scope, receive: Receive, send: Send, status: int, hea
     gone = asyncio.ensure_future(_disconnected(receive))
     try:
         while piece is not None and not gone.done():
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-            piece = await body.next_piece()
+            # The next piece is read and compared while this one goes out.
+            upcoming = asyncio.ensure_future(body.next_piece())
+            try:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            finally:
+                piece = await upcoming
         if not gone.done():
             await send({"type": "http.response.body", "body": b""})
     finally:

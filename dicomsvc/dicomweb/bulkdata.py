@@ -42,6 +42,7 @@ _WORDS: Final = {"OW": 2, "US": 2, "SS": 2, "OF": 4, "OL": 4, "UL": 4, "SL": 4, 
 class BulkValue:
     """A bulk value of a stored instance, by the path that its URI ends with."""
 
+    store: Store
     record: InstanceRecord
     path: str
     where: BulkRange
@@ -50,14 +51,19 @@ class BulkValue:
         length = self.where.length if length is None else length
         word = _WORDS.get(self.where.vr, 1)
         if word == 1 or not TRANSFER_SYNTAXES[self.record.transfer_syntax_uid].big_endian:
-            return file_pieces(self.record, self.where.offset + offset, length)
+            return file_pieces(self.store, self.record, self.where.offset + offset, length)
         return self._swapped(word, offset, length)
 
     def _swapped(self, word: int, offset: int, length: int) -> Iterator[bytes]:
         begin, end = offset // word * word, -(-(offset + length) // word) * word
-        skip = offset - begin
-        for piece in file_pieces(self.record, self.where.offset + begin, min(end, self.where.length) - begin):
-            swapped = np.frombuffer(piece, f">u{word}").astype(f"<u{word}").tobytes()[skip : skip + length]
+        skip, rest = offset - begin, b""
+        where = self.where.offset + begin, min(end, self.where.length) - begin
+        for piece in file_pieces(self.store, self.record, *where):
+            # Pieces end where they like.
+            data = rest + piece
+            rest = data[len(data) // word * word :]
+            words = np.frombuffer(data[: len(data) - len(rest)], f">u{word}")
+            swapped = words.astype(f"<u{word}").tobytes()[skip : skip + length]
             skip, length = 0, length - len(swapped)
             yield swapped
 
@@ -141,12 +147,16 @@ class RetrieveBulkData:
         for _, metadata in self._store.instances.metadata([record]):
             where = metadata.bulk.get(path)
             if where is not None:
-                return BulkValue(record, path, where)
+                return BulkValue(self._store, record, path, where)
         raise NotFound(f"instance {record.sop_instance_uid} has no such bulk data")
 
     def _find_all(self, request: Request) -> list[BulkValue]:
         found = self._store.instances.metadata(find_records(self._store, request))
-        values = [BulkValue(record, path, where) for record, metadata in found for path, where in metadata.bulk.items()]
+        values = [
+            BulkValue(self._store, record, path, where)
+            for record, metadata in found
+            for path, where in metadata.bulk.items()
+        ]
         if not values:
             raise NotFound("there is no bulk data")
         return values

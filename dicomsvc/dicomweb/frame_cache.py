@@ -80,11 +80,11 @@ class FrameCache:
         self._drop(path)
         reader = task.result()
         self._readers[path] = (reader, time.monotonic() + _TRUSTED_SECONDS)
-        self._bytes += reader.index.nbytes + _READER_BYTES
+        self._bytes += reader.nbytes + _READER_BYTES
         while self._readers and (self._bytes > self._max_bytes or len(self._readers) > self._max_readers):
             self._drop(next(iter(self._readers)))
 
     def _drop(self, path: str) -> None:
         entry = self._readers.pop(path, None)
         if entry is not None:
-            self._bytes -= entry[0].index.nbytes + _READER_BYTES
+            self._bytes -= entry[0].nbytes + _READER_BYTES

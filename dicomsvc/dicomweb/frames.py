@@ -30,6 +30,7 @@ from dicomsvc.dicomweb.frame_media import FrameNegotiation, Representation
 from dicomsvc.dicomweb.urls import DICOMWEB_PATH
 from dicomsvc.errors import BadRequest
 from dicomsvc.store import Store
+from dicomsvc.store.blocks import BLOCK_BYTES
 from dicomsvc.wsi.frame_reader import FrameReader, open_frames
 
 _STUDIES: Final = f"{DICOMWEB_PATH}/studies/"
@@ -52,7 +53,7 @@ class FrameApp:
         self._negotiation = FrameNegotiation()
         # Where the file system supports it, a read that would wait for the disk is left to a thread.
         self._read_flags = getattr(os, "RWF_NOWAIT", 0)
-        self._buffer = memoryview(bytearray(PIECE_BYTES))
+        self._buffer = memoryview(bytearray(PIECE_BYTES + 2 * BLOCK_BYTES))
         self._decoding = anyio.CapacityLimiter(max(2, os.cpu_count() or 1))
 
     def matches(self, path: str) -> bool:
@@ -80,7 +81,7 @@ class FrameApp:
 
     async def _send_one(self, send: Send, reader: FrameReader, where: tuple[int, int], chosen: Representation) -> None:
         offset, length = where
-        data: bytes | memoryview | None = self._read_now(reader.fd, length, offset)
+        data: bytes | memoryview | None = self._read_now(reader, offset, length)
         if data is None:
             data = await anyio.to_thread.run_sync(reader.read, offset, length)
         content_type = chosen.content_type
@@ -100,16 +101,20 @@ class FrameApp:
         )
         await send({"type": "http.response.body", "body": body})
 
-    def _read_now(self, fd: int, length: int, offset: int) -> memoryview | None:
+    def _read_now(self, reader: FrameReader, offset: int, length: int) -> memoryview | None:
         """Return what the operating system has in memory, in a buffer that the next call overwrites."""
         if not self._read_flags:
             return None
-        data = self._buffer[:length]
+        begin, end = reader.around(offset, length)
+        data = self._buffer[: end - begin]
         try:
-            return data if os.preadv(fd, (data,), offset, self._read_flags) == length else None
+            if os.preadv(reader.fd, (data,), begin, self._read_flags) != end - begin:
+                return None
         except OSError:
             # It would wait for the disk, or the file system has no such reads. A fault is named by the thread.
             return None
+        # Damage too: it is to be written down.
+        return data[offset - begin : offset - begin + length] if reader.holds(begin, data) else None
 
     async def _send_list(
         self,

@@ -19,9 +19,10 @@ from dicomsvc.dicomweb.body import Body, BodyResponse, closing, coalesce, new_bo
 from dicomsvc.dicomweb.conditional import Unsatisfiable, etag, is_not_modified, requested_range
 from dicomsvc.dicomweb.media_types import MediaType, choose, read_accept
 from dicomsvc.dicomweb.resources import INSTANCE, SERIES, STUDY, file_pieces, find_records
-from dicomsvc.dicomweb.transcode import EXPLICIT, can_make_explicit, explicit_pieces
+from dicomsvc.dicomweb.transcode import can_make_explicit, explicit_pieces
 from dicomsvc.dicomweb.urls import dicomweb_root, instance_url
 from dicomsvc.store import InstanceRecord, Store
+from dicomsvc.wsi.native import EXPLICIT
 
 DICOM: Final = "application/dicom"
 _MIXED: Final = "*"
@@ -75,7 +76,7 @@ class Retrieve:
     def _content(self, record: InstanceRecord, *, explicit: bool) -> Iterator[bytes]:
         if explicit and record.transfer_syntax_uid != EXPLICIT:
             return explicit_pieces(self._store, record)
-        return file_pieces(record)
+        return file_pieces(self._store, record)
 
     def _single(self, request: Request, record: InstanceRecord, *, explicit: bool) -> Response:
         transcoded = explicit and record.transfer_syntax_uid != EXPLICIT
@@ -86,7 +87,7 @@ class Retrieve:
         headers["content-type"] = _part_type(record, explicit)
         if transcoded:
             return BodyResponse(Body(explicit_pieces(self._store, record)), headers=headers)
-        return ranged(request, headers, record.size, partial(file_pieces, record))
+        return ranged(request, headers, record.size, partial(file_pieces, self._store, record))
 
 
 def _offers(records: Sequence[InstanceRecord], *, single: bool) -> list[MediaType]:

@@ -111,6 +111,10 @@ class Store:
         """Serve an instance no longer; see `findings.mark_damaged`."""
         findings.mark_damaged(self.engine, sop_instance_uid)
 
+    def mark_open_damaged(self, record: InstanceRecord, descriptor: int) -> None:
+        """Serve an instance no longer whose file is open; see `findings.mark_open_damaged`."""
+        findings.mark_open_damaged(self.engine, record.sop_instance_uid, record.path, descriptor)
+
     def reindex(self, *, rebuild: bool = False, progress: Progress = lambda done, total: None) -> Reindexing:
         """Make the index from the files; see `maintenance.reindex`."""
         return maintenance.reindex(

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from dicomsvc.store.blocks import BlockChecker
+
 _PIECE_BYTES: Final = 4 << 20
 _NOT_DIRECT: Final = (errno.EINVAL, errno.EOPNOTSUPP)
 
@@ -43,8 +45,8 @@ def open_for_digest(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def digest_open(descriptor: int, each_piece: EachPiece = _nothing) -> bytes:
-    """Return the SHA-256 of a file opened with `open_for_digest`.
+def digest_open(descriptor: int, each_piece: EachPiece = _nothing, checker: BlockChecker | None = None) -> bytes:
+    """Return the SHA-256 of a file opened with `open_for_digest`; ``checker`` takes the checks of its blocks.
 
     It is read past the operating system's cache where the file system can do that: so it is the disk's bytes that
     are read, and those that viewers look at stay in memory. Elsewhere what was read is given up again.
@@ -55,6 +57,8 @@ def digest_open(descriptor: int, each_piece: EachPiece = _nothing) -> bytes:
     offset = 0
     while read := _read(descriptor, buffer, offset):
         digest.update(buffer[:read])
+        if checker is not None:
+            checker.update(buffer[:read])
         offset += read
         each_piece(read)
     return digest.digest()

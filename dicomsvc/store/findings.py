@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, select, text, update
 
 from dicomsvc.errors import OutOfResources
 from dicomsvc.store import index
+from dicomsvc.store.blocks import BlockChecker
 from dicomsvc.store.database import database_errors
 from dicomsvc.store.digest import EachPiece, digest_open, open_for_digest
 from dicomsvc.store.tables import audit, instance, series, study
@@ -36,22 +37,40 @@ class Condition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A stored instance whose file is to be read. ``damaged``: it is known to be, so far."""
+    """A stored instance whose file is to be read.
+
+    Parameters
+    ----------
+    damaged
+        It is known to be, so far.
+    has_checks
+        The checks of its blocks are known.
+    """
 
     key: int
     sop_instance_uid: str
     path: Path
     sha256: bytes
     damaged: bool
+    has_checks: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the file of a subject is like; ``file``: device and inode of what was read, None where nothing was."""
+    """What the file of a subject is like.
+
+    Parameters
+    ----------
+    file
+        Device and inode of what was read, None where nothing was.
+    checks
+        Of its blocks, where they were not known and the file is sound.
+    """
 
     subject: Subject
     condition: Condition
     file: tuple[int, int] | None
+    checks: bytes | None = None
 
     @property
     def is_as_expected(self) -> bool:
@@ -67,17 +86,20 @@ def look_at(subject: Subject, each_piece: EachPiece = lambda count: None) -> Fin
         When it cannot be read now for reasons that are not its own.
     """
     file = None
+    checker = None if subject.has_checks else BlockChecker()
     try:
         with open_for_digest(subject.path) as descriptor:
             file = _identity(os.fstat(descriptor))
-            sound = digest_open(descriptor, each_piece) == subject.sha256
+            sound = digest_open(descriptor, each_piece, checker) == subject.sha256
     except FileNotFoundError:
         return Finding(subject, Condition.MISSING, None)
     except OSError as error:
         if error.errno in _PASSING:
             raise OutOfResources(f"a file cannot be read now: {error.strerror}") from error
         return Finding(subject, Condition.DAMAGED, file)
-    return Finding(subject, Condition.SOUND if sound else Condition.DAMAGED, file)
+    if not sound:
+        return Finding(subject, Condition.DAMAGED, file)
+    return Finding(subject, Condition.SOUND, file, None if checker is None else checker.finish())
 
 
 def examine(engine: Engine, subject: Subject, each_piece: EachPiece = lambda count: None) -> Condition:
@@ -102,23 +124,26 @@ def settle(engine: Engine, findings: Sequence[Finding]) -> list[Finding]:
 
     What says nothing about the present is left out: the instance was deleted, or its file replaced, while it was read.
     """
-    sound = [finding.subject.key for finding in findings if finding.is_as_expected]
-    if sound:
+    expected = [finding for finding in findings if finding.is_as_expected]
+    if expected:
         with database_errors(), engine.begin() as connection:
-            _note_time(connection, sound)
+            _note(connection, expected)
     settled = [finding for finding in findings if not finding.is_as_expected and _settle_one(engine, finding)]
     return [finding for finding in settled if finding.condition is not Condition.SOUND]
 
 
-_NOTE_TIME = text(
+_NOTE = text(
+    "UPDATE verification AS known SET verified_at = clock_timestamp(), checks = coalesce(known.checks, found.checks)"
+    " FROM unnest(CAST(:keys AS bigint[]), CAST(:checks AS bytea[])) AS found (key, checks)"
+    " WHERE known.instance_key = found.key AND known.instance_key IN ("
     # Somebody who holds a row notes the same, or deletes it.
-    "UPDATE verification SET verified_at = clock_timestamp() WHERE instance_key IN ("
     "SELECT instance_key FROM verification WHERE instance_key = ANY(:keys) FOR UPDATE SKIP LOCKED)"
 )
 
 
-def _note_time(connection: Connection, keys: Sequence[int]) -> None:
-    connection.execute(_NOTE_TIME, {"keys": list(keys)})
+def _note(connection: Connection, findings: Sequence[Finding]) -> None:
+    keys, checks = [finding.subject.key for finding in findings], [finding.checks for finding in findings]
+    connection.execute(_NOTE, {"keys": keys, "checks": checks})
 
 
 def _settle_one(engine: Engine, finding: Finding) -> bool:
@@ -130,7 +155,7 @@ def _settle_one(engine: Engine, finding: Finding) -> bool:
             return False
         if connection.scalar(select(instance.c.id).where(instance.c.id == subject.key)) is None:
             return False
-        _note_time(connection, [subject.key])
+        _note(connection, [finding])
         _mark(connection, subject.sop_instance_uid, finding.condition)
     return True
 
@@ -152,6 +177,18 @@ def mark_damaged(engine: Engine, sop_instance_uid: str) -> None:
     """Have an instance no longer served, since its file turned out to have lost its bytes."""
     with database_errors(), engine.begin() as connection:
         _mark(connection, sop_instance_uid, Condition.DAMAGED)
+
+
+def mark_open_damaged(engine: Engine, sop_instance_uid: str, path: Path, descriptor: int) -> None:
+    """Do the same for a file that is open, unless another one has taken its place."""
+    with database_errors(), engine.begin() as connection:
+        index.lock_keys(connection, [path.stem])
+        try:
+            is_present = os.path.samestat(path.stat(), os.fstat(descriptor))
+        except OSError:
+            return
+        if is_present:
+            _mark(connection, sop_instance_uid, Condition.DAMAGED)
 
 
 def _mark(connection: Connection, sop_instance_uid: str, condition: Condition) -> None:

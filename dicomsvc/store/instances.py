@@ -10,10 +10,11 @@ from dicomsvc.dicom.frames import FrameIndex
 from dicomsvc.dicom.json import Metadata
 from dicomsvc.dicom.uids import TRANSFER_SYNTAXES
 from dicomsvc.errors import DamagedFile, NotFound
+from dicomsvc.store.blocks import Blocks
 from dicomsvc.store.database import database_errors
 from dicomsvc.store.layout import Layout
 from dicomsvc.store.selection import Selected, Selection, select_instances
-from dicomsvc.store.tables import instance, instance_blob, series, study
+from dicomsvc.store.tables import instance, instance_blob, series, study, verification
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,13 @@ class Instances:
         if blob is None:
             raise NotFound(f"instance {record.sop_instance_uid} has no pixel data")
         return FrameIndex.from_bytes(blob)
+
+    def blocks(self, record: InstanceRecord) -> Blocks | None:
+        """Return the checks of a file's blocks; None while it has not been read as a whole."""
+        statement = select(verification.c.checks).where(verification.c.instance_key == record.key)
+        with database_errors(), self._engine.connect() as connection:
+            checks = connection.scalar(statement)
+        return None if checks is None else Blocks(checks, record.size)
 
     def metadata(self, records: Sequence[InstanceRecord]) -> list[tuple[InstanceRecord, Metadata]]:
         """Return the records that are still there with their metadata, in the order given."""

@@ -1,4 +1,4 @@
-"""Reading every stored file again within `store.verify_days`, a little at a time.
+"""Reading every stored file soon after it came, and again within `store.verify_days`, a little at a time.
 
 It runs beside every worker; one of them is at work, by an advisory lock that the database frees when it dies. When each
 file was read last stands in the database, so another one goes on where it was.
@@ -19,7 +19,7 @@ from dicomsvc.errors import DicomsvcError
 from dicomsvc.store.database import database_errors
 from dicomsvc.store.findings import Finding, look_at, settle
 from dicomsvc.store.layout import Layout
-from dicomsvc.store.verification import longest_unread, require_files
+from dicomsvc.store.verification import longest_unread, never_read, require_files
 
 _log = logging.getLogger(__name__)
 _LOCK: Final = text("SELECT pg_try_advisory_lock(hashtextextended('dicomsvc verification', 0))")
@@ -27,6 +27,8 @@ _UNLOCK: Final = text("SELECT pg_advisory_unlock_all()")
 _ALIVE: Final = text("SELECT 1")
 # A file becomes due before its time is up: what came together is due together, and takes its time.
 _DUE_SHARE: Final = 0.8
+# Who has just sent something may be sending more.
+_FIRST_AFTER_SECONDS: Final = 60.0
 _SLICE_FILES: Final = 200
 _SLICE_SECONDS: Final = 5.0
 _LONGEST_PAUSE_SECONDS: Final = 60.0
@@ -83,7 +85,10 @@ class ScheduledVerification:
 
         A file is read as a whole. ``each_seconds`` is called now and then, and may raise to stop.
         """
-        subjects = longest_unread(self._layout, self._engine, seconds=self._due_seconds, limit=_SLICE_FILES)
+        first = min(_FIRST_AFTER_SECONDS, self._due_seconds)
+        subjects = never_read(self._layout, self._engine, seconds=first, limit=_SLICE_FILES) or longest_unread(
+            self._layout, self._engine, seconds=self._due_seconds, limit=_SLICE_FILES
+        )
         if not subjects:
             return False
         require_files(self._layout)

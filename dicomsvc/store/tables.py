@@ -100,6 +100,7 @@ verification = Table(
     metadata,
     Column("instance_key", BigInteger, ForeignKey("instance.id", ondelete="CASCADE"), primary_key=True),
     Column("verified_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("checks", LargeBinary),
 )
 
 change = Table(

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Row, func, select, text
+from sqlalchemy import Connection, Engine, Row, TextClause, func, select, text
 
 from dicomsvc.errors import OutOfResources
 from dicomsvc.store import index
@@ -169,13 +169,20 @@ _EXTENT = text(
     "SELECT count(*), CAST(coalesce(sum(size), 0) AS bigint) FROM instance JOIN verification ON instance_key = id"
     " WHERE verified_at <= clock_timestamp() - make_interval(secs => :seconds)"
 )
+_SUBJECTS: Final = (
+    "SELECT id, sop_instance_uid, file_key, sha256, damaged, checks IS NOT NULL AS has_checks"
+    " FROM instance JOIN verification ON instance_key = id WHERE "
+)
 _BY_KEY = text(
-    "SELECT id, sop_instance_uid, file_key, sha256, damaged FROM instance JOIN verification ON instance_key = id"
-    " WHERE id > :after AND verified_at <= clock_timestamp() - make_interval(secs => :seconds) ORDER BY id LIMIT :limit"
+    _SUBJECTS + "id > :after AND verified_at <= clock_timestamp() - make_interval(secs => :seconds)"
+    " ORDER BY id LIMIT :limit"
 )
 _BY_AGE = text(
-    "SELECT id, sop_instance_uid, file_key, sha256, damaged FROM verification JOIN instance ON instance_key = id"
-    " WHERE verified_at <= clock_timestamp() - make_interval(secs => :seconds) ORDER BY verified_at LIMIT :limit"
+    _SUBJECTS + "verified_at <= clock_timestamp() - make_interval(secs => :seconds) ORDER BY verified_at LIMIT :limit"
+)
+_NEVER_READ = text(
+    _SUBJECTS + "checks IS NULL AND NOT damaged AND verified_at <= clock_timestamp() - make_interval(secs => :seconds)"
+    " ORDER BY instance_key LIMIT :limit"
 )
 
 
@@ -200,13 +207,23 @@ def _subjects(layout: Layout, engine: Engine, seconds: float) -> Iterator[Subjec
 
 def longest_unread(layout: Layout, engine: Engine, *, seconds: float, limit: int) -> list[Subject]:
     """Return files that were not read for so long, first those that were not for longest."""
+    return _due(layout, engine, _BY_AGE, seconds, limit)
+
+
+def never_read(layout: Layout, engine: Engine, *, seconds: float, limit: int) -> list[Subject]:
+    """Return files that came so long ago and have not been read as a whole yet; damaged ones not."""
+    return _due(layout, engine, _NEVER_READ, seconds, limit)
+
+
+def _due(layout: Layout, engine: Engine, statement: TextClause, seconds: float, limit: int) -> list[Subject]:
     with database_errors(), engine.connect() as connection:
-        rows = connection.execute(_BY_AGE, {"seconds": seconds, "limit": limit}).all()
+        rows = connection.execute(statement, {"seconds": seconds, "limit": limit}).all()
     return [_subject(layout, row) for row in rows]
 
 
 def _subject(layout: Layout, row: "Row[Any]") -> Subject:
-    return Subject(row.id, row.sop_instance_uid, layout.instance_path(row.file_key), row.sha256, row.damaged)
+    path = layout.instance_path(row.file_key)
+    return Subject(row.id, row.sop_instance_uid, path, row.sha256, row.damaged, row.has_checks)
 
 
 def _orphans(layout: Layout, engine: Engine) -> Iterator[str]:

@@ -188,6 +188,7 @@ class Gate:
             self._refused(scope, error)
             if status:
                 # The status line is out: breaking the connection is all that keeps a half answer from looking whole.
+                status = error.http_status
                 raise
             await _answer(counted_send, error.http_status, *error_answer(error))
         except Exception as error:  # noqa: BLE001

@@ -1,6 +1,8 @@
 """Frames of one stored instance, read by their index without parsing the file."""
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -8,6 +10,7 @@ from dicomsvc.dicom.frames import FrameIndex
 from dicomsvc.dicom.uids import TRANSFER_SYNTAXES
 from dicomsvc.errors import DamagedFile, NotFound
 from dicomsvc.store import InstanceRecord, Store
+from dicomsvc.store.blocks import Blocks
 from dicomsvc.wsi.codecs import Pixels, decode_frame
 
 
@@ -26,12 +29,28 @@ class FrameReader:
 
     The file stays open until the last user lets go of the reader: a descriptor closed under a running read could be
     another patient's file by the time it reads.
+
+    Parameters
+    ----------
+    blocks
+        Checks of the file's blocks: what is read is compared with them.
+    tell_damage
+        Called with the file's descriptor when it turns out to be damaged.
     """
 
-    __slots__ = ("fd", "index", "is_packed", "record", "syntax")
+    __slots__ = ("_is_damaged", "_tell_damage", "blocks", "fd", "index", "is_packed", "record", "syntax")
 
-    def __init__(self, record: FrameFile, index: FrameIndex) -> None:
+    def __init__(
+        self,
+        record: FrameFile,
+        index: FrameIndex,
+        blocks: Blocks | None = None,
+        tell_damage: Callable[[int], None] = lambda descriptor: None,
+    ) -> None:
         self.fd = -1
+        self.blocks = blocks
+        self._tell_damage = tell_damage
+        self._is_damaged = False
         try:
             self.fd = os.open(record.readable_path(), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -53,8 +72,10 @@ class FrameReader:
         NotFound
             When it has been deleted.
         DamagedFile
-            When it no longer has the size it came with.
+            When it no longer has the size it came with, or was found to be damaged.
         """
+        if self._is_damaged:
+            raise self._damage()
         status = os.fstat(self.fd)
         if status.st_nlink == 0:
             raise NotFound(f"instance {self.record.sop_instance_uid} was deleted")
@@ -67,20 +88,41 @@ class FrameReader:
         Raises
         ------
         DamagedFile
-            When there are fewer, or the disk fails.
+            When they are not what they were, there are fewer, or the disk fails.
         """
+        begin, end = self.around(offset, length)
         try:
-            data = os.pread(self.fd, length, offset)
-            while len(data) < length:
-                more = os.pread(self.fd, length - len(data), offset + len(data))
+            data = os.pread(self.fd, end - begin, begin)
+            while len(data) < end - begin:
+                more = os.pread(self.fd, end - begin - len(data), begin + len(data))
                 if not more:
                     break
                 data += more
         except OSError as error:
             raise DamagedFile(f"instance {self.record.sop_instance_uid} cannot be read: {error.strerror}") from None
-        if len(data) != length:
+        if len(data) != end - begin:
             raise DamagedFile(f"the file of instance {self.record.sop_instance_uid} is cut short")
-        return data
+        if not self.holds(begin, data):
+            self._is_damaged = True
+            self._tell_damage(self.fd)
+            raise self._damage()
+        return data[offset - begin : offset - begin + length]
+
+    def around(self, offset: int, length: int) -> tuple[int, int]:
+        """Return begin and end of what is to be read for these bytes to be compared with what they were."""
+        return (offset, offset + length) if self.blocks is None else self.blocks.around(offset, length)
+
+    def holds(self, begin: int, data: bytes | memoryview) -> bool:
+        """Whether data read from ``begin`` to the end that `around` gave is what it was, as far as that is known."""
+        return self.blocks is None or self.blocks.hold(begin, data)
+
+    def _damage(self) -> DamagedFile:
+        return DamagedFile(f"the file of instance {self.record.sop_instance_uid} is damaged; restore it from a backup")
+
+    @property
+    def nbytes(self) -> int:
+        """Approximate memory in bytes."""
+        return self.index.nbytes + (0 if self.blocks is None else self.blocks.nbytes)
 
     def encoded(self, frame_number: int) -> bytes:
         """Return a frame as it is stored; one bit a pixel begins at a byte border.
@@ -130,6 +172,7 @@ def open_frames(store: Store, record: InstanceRecord) -> FrameReader:
     DamagedFile
         When its file is known to be damaged.
     """
-    reader = FrameReader(record, store.instances.frame_index(record))
+    index, blocks = store.instances.frame_index(record), store.instances.blocks(record)
+    reader = FrameReader(record, index, blocks, partial(store.mark_open_damaged, record))
     reader.require_intact()
     return reader

@@ -163,10 +163,40 @@ def test_only_what_was_not_read_for_long_is_read_and_that_first_which_was_not_fo
 
 def test_files_are_read_before_their_time_is_up(store: Store) -> None:
     uid = add(store)
+    store.verify()
     age(store, 23, uid)
     assert not scheduled(store).step()
     age(store, 25, uid)
     assert scheduled(store).step()
+
+
+def test_what_came_is_read_soon_but_not_at_once_and_then_not_again(store: Store) -> None:
+    uid = add(store)
+    record = store.instances.find_sop_instance(uid)
+    assert store.instances.blocks(record) is None
+    assert not scheduled(store).step()
+    age(store, 2 / 24 / 60, uid)
+    verifying = scheduled(store)
+    assert verifying.step() and not verifying.step()
+    blocks = store.instances.blocks(record)
+    assert blocks is not None and blocks.hold(0, record.path.read_bytes())
+    age(store, 1, uid)
+    assert not verifying.step()
+
+
+def test_what_was_damaged_before_it_was_read_at_all_is_not_read_over_and_over(store: Store) -> None:
+    uid = add(store)
+    content = path_of(store, uid).read_bytes()
+    damage(path_of(store, uid))
+    age(store, 1, uid)
+    verifying = scheduled(store)
+    assert verifying.step() and not verifying.step()
+    record = store.instances.find_sop_instance(uid)
+    assert record.damaged and store.instances.blocks(record) is None
+    add(store, content)
+    age(store, 1, uid)
+    assert verifying.step()
+    assert not is_damaged(store, uid) and store.instances.blocks(record) is not None
 
 
 def test_nothing_is_read_where_it_is_switched_off(store: Store) -> None:
