@@ -60,9 +60,6 @@ def clean(made: list[Dataset], tmp_path: Path) -> None:
             path = tmp_path / f"{ds.Modality}-{ds.SOPInstanceUID}.dcm"
             ds.save_as(path)
             said = subprocess.run([tool, path], capture_output=True, text=True, check=False).stderr
-            if "read failed" in said:
-                # Seen once, and never again on objects made alike: what is wrong with the object fails twice.
-                said = subprocess.run([tool, path], capture_output=True, text=True, check=False).stderr
             faults = [line for line in said.splitlines() if line.startswith("Error")]
             assert [line for line in faults if "CommonZCoordinateValue" not in line] == [], (ds.Modality, said)
 

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterator
+from copy import deepcopy
 
 from pydicom.datadict import DicomDictionary, RepeatersDictionary
 from pydicom.dataelem import DataElement
@@ -33,18 +34,16 @@ def planted(vr: str) -> str | bytes | None:
         return DATES[vr]
     if vr == "UI":
         return MARKER_UID
-    return f"{MARKER} {vr} ".encode() if vr in ("OB", "UN") else None
+    return f"{MARKER} {vr}  ".encode() if vr in ("OB", "UN") else None
 
 
 def plant(ds: Dataset, *, everything: bool = False) -> Dataset:
-    """Put the marker into what is there, recursively, and at the top level into all else that PS3.6 knows."""
-    for element in list(ds):
-        if element.VR == "SQ":
-            for item in element.value:
-                plant(item)
-        elif element.keyword not in STRUCTURE and element.VR in TEXTS and not element.is_empty:
-            element.value = planted(element.VR)
-    _plant_private(ds)
+    """Return a copy with the marker in what is there, recursively, and at the top level in all else that PS3.6 knows.
+
+    A copy: codes in a data set may be constants of the library that made it.
+    """
+    ds = deepcopy(ds)
+    _plant_in_place(ds)
     if everything:
         for tag, vr in public_attributes():
             if tag not in ds:
@@ -53,6 +52,16 @@ def plant(ds: Dataset, *, everything: bool = False) -> Dataset:
                     ds.add(DataElement(Tag(tag), vr, value))
         _plant_overlay(ds)
     return ds
+
+
+def _plant_in_place(ds: Dataset) -> None:
+    for element in list(ds):
+        if element.VR == "SQ":
+            for item in element.value:
+                _plant_in_place(item)
+        elif element.keyword not in STRUCTURE and element.VR in TEXTS and not element.is_empty:
+            element.value = planted(element.VR)
+    _plant_private(ds)
 
 
 def public_attributes() -> Iterator[tuple[int, str]]:

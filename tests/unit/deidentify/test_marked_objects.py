@@ -50,8 +50,7 @@ def nested(depth: int) -> Dataset:
     item = Dataset()
     if depth:
         item.ReferencedSeriesSequence = [nested(depth - 1)]
-    plant(item, everything=True)
-    return item
+    return plant(item, everything=True)
 
 
 def marked(syntax: str) -> Dataset:
@@ -61,7 +60,7 @@ def marked(syntax: str) -> Dataset:
     ds.ContributingEquipmentSequence = [nested(0)]
     if syntax != JPEGBaseline8Bit:
         native(ds)
-    plant(ds, everything=True)
+    ds = plant(ds, everything=True)
     ds.BurnedInAnnotation = "NO"
     ds.file_meta.TransferSyntaxUID = syntax
     ds.file_meta.SourceApplicationEntityTitle = MARKER
