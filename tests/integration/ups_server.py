@@ -46,6 +46,8 @@ def serving(store: Store, auth: AuthSettings | None = None) -> Iterator[str]:
     )
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
+    # Who connects before the server runs waits.
+    listener.listen(100)
     server = uvicorn.Server(uvicorn.Config(gate, lifespan="off", log_level="warning", timeout_graceful_shutdown=2))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
     thread.start()

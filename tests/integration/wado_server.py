@@ -40,6 +40,8 @@ def serving(store: Store) -> Iterator[str]:
     """Serve the store on a random port of loopback; yields the DICOMweb root."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
+    # Who connects before the server runs waits.
+    listener.listen(100)
     config = uvicorn.Config(build_app(store), lifespan="off", log_level="warning", proxy_headers=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
