@@ -4,8 +4,8 @@
 
 Two clients, each the same for both: DCMTK's `findscu`, quiet, which decodes every response and so is a part of what is
 measured; and one that only counts the responses in the bytes that come, which leaves the servers. Beside the rates
-stands the processor time that the servers take for a response, ours with its database's; it is counted in hundredths of
-a second. Both servers hold as many studies, series and instances: Orthanc gets them as files by its REST interface (some
+stands the processor time that the servers take for a response, ours with its database's, counted in hundredths of a
+second. Both servers hold as many studies, series and instances: Orthanc gets them as files by its REST interface (some
 minutes; its data lie in memory where there is a /dev/shm), ours as rows of the index, which is all that a query reads
 here. Keys are among those that Orthanc keeps in its own index, so that it need not open files.
 """
@@ -164,15 +164,14 @@ def part10(study: int, number: int) -> bytes:
 
 def fill_orthanc(port: int, studies: int) -> None:
     url = f"http://127.0.0.1:{port}/instances"
-
-    with httpx.Client(timeout=600) as client:
-        for first in range(1, studies + 1, STUDIES_A_POST):
-            archive = io.BytesIO()
-            with zipfile.ZipFile(archive, "w") as packed:
-                for study in range(first, min(first + STUDIES_A_POST, studies + 1)):
-                    for number in range(1, INSTANCES_A_STUDY + 1):
-                        packed.writestr(f"{study}-{number}.dcm", part10(study, number))
-            client.post(url, content=archive.getvalue()).raise_for_status()
+    for first in range(1, studies + 1, STUDIES_A_POST):
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as packed:
+            for study in range(first, min(first + STUDIES_A_POST, studies + 1)):
+                for number in range(1, INSTANCES_A_STUDY + 1):
+                    packed.writestr(f"{study}-{number}.dcm", part10(study, number))
+        # A connection of its own each: Orthanc closes one that waits for the next archive.
+        httpx.post(url, content=archive.getvalue(), timeout=600).raise_for_status()
 
 
 @dataclass(frozen=True)
