@@ -21,6 +21,15 @@ GET_CONTEXT = 1
 _SECONDS = 20
 
 
+def identifier(*uids: str) -> Dataset:
+    """Return what names a study; a study and a series; a study, a series and an instance."""
+    ds = Dataset()
+    ds.QueryRetrieveLevel = ("STUDY", "SERIES", "IMAGE")[len(uids) - 1]
+    for keyword, uid in zip(("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"), uids, strict=False):
+        setattr(ds, keyword, uid)
+    return ds
+
+
 class Gone(Exception):
     """The requestor closed the connection."""
 

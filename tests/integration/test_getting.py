@@ -35,14 +35,15 @@ from dicomsvc.dimse.getting import get
 from dicomsvc.dimse.holdings import sop_classes_of
 from dicomsvc.dimse.proposals import SYNTAXES, USUAL_SOP_CLASSES
 from dicomsvc.errors import NotFound
+from dicomsvc.ingest.convert import ConversionOptions, FolderSink, convert_slide
 from dicomsvc.ingest.dimse import store_instance
 from dicomsvc.service.dimse import SERVICES
 from dicomsvc.store import Store
 from tests.certificates import Authority
 from tests.conftest import RunningService, require_program
 from tests.instances import VL_WHOLE_SLIDE, part10, wsi_dataset
+from tests.integration.get_provider import identifier
 from tests.integration.orthanc import AE_TITLE, Orthanc, a_free_port, running_orthanc
-from tests.integration.test_getting_hostile import identifier
 from tests.unit.dimse.wire import data_set_of
 
 pytestmark = pytest.mark.peer
@@ -338,3 +339,18 @@ def test_the_command_gets_into_the_store_of_a_running_service(
     gone = command(service.data, "retrieve", archive, STUDY, "--get")
     assert gone.returncode != 0
     assert "cannot be reached" in gone.stderr
+
+
+def test_a_converted_slide_comes_back_from_orthanc_byte_for_byte(
+    store: Store, orthanc: Orthanc, cmu_small_region: Path, tmp_path: Path
+) -> None:
+    with FolderSink(tmp_path / "slide") as sink:
+        instances = convert_slide(cmu_small_region, sink, ConversionOptions(metadata={}))
+    files = {str(dcmread(each.path, stop_before_pixels=True).SOPInstanceUID): each.path for each in instances}
+    [study] = {dcmread(path, stop_before_pixels=True).StudyInstanceUID for path in files.values()}
+    assert len(files) > 2
+    peer = Peer("127.0.0.1", orthanc.dicom_port, AE_TITLE)
+    put(files, peer)
+    got = get(peer, identifier(study), store, store_instance)
+    assert (got.ok, got.completed) == (True, len(files))
+    assert held(store, files) == set(files)

@@ -16,7 +16,7 @@ from dicomsvc.errors import NotFound
 from dicomsvc.ingest.dimse import store_instance
 from dicomsvc.store import Store
 from tests.instances import wsi_dataset
-from tests.integration.get_provider import GET_CONTEXT, Association, Script, get_provider
+from tests.integration.get_provider import GET_CONTEXT, Association, Script, get_provider, identifier
 from tests.unit.dimse.wire import EXPLICIT_LITTLE
 
 STUDY, SERIES = "1.2.3.1", "1.2.3.1.1"
@@ -30,15 +30,6 @@ def slide(number: int, study: str = STUDY) -> Dataset:
         seed=number,
         frames=1,
     )
-
-
-def identifier(*uids: str) -> Dataset:
-    """Return what names a study; a study and a series; a study, a series and an instance."""
-    ds = Dataset()
-    ds.QueryRetrieveLevel = ("STUDY", "SERIES", "IMAGE")[len(uids) - 1]
-    for keyword, uid in zip(("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"), uids, strict=False):
-        setattr(ds, keyword, uid)
-    return ds
 
 
 def failed_list(*uids: str) -> Dataset:
