@@ -71,13 +71,7 @@ class Sender:
 
     def counters(self) -> Mapping[str, float]:
         """Return how far behind the collector is: messages, and the age in seconds of the oldest of them."""
-        with database_errors(), self._engine.connect() as connection:
-            position = self._position(connection)
-            behind = (connection.scalar(select(audit_head.c.id)) or 0) - position
-            oldest = connection.scalar(
-                select(audit_event.c.at).where(audit_event.c.id > position).order_by(audit_event.c.id).limit(1)
-            )
-        age = 0.0 if oldest is None else max(0.0, (datetime.now(UTC) - oldest).total_seconds())
+        behind, age = unsent(self._engine, self._collector.address)
         return {
             "dicomsvc_audit_sent_total": self.sent,
             "dicomsvc_audit_unsent": behind,
@@ -88,6 +82,21 @@ class Sender:
         self._collector.close()
 
     def _position(self, connection: Connection) -> int:
-        sent = connection.scalar(select(audit_sent.c.id).where(audit_sent.c.collector == self._collector.address))
-        pruned: int = connection.scalar(select(audit_head.c.pruned_id)) or 0
-        return max(pruned, sent or 0)
+        return _position(connection, self._collector.address)
+
+
+def unsent(engine: Engine, collector: str) -> tuple[int, float]:
+    """Return how many messages a collector has not been told yet, and the age in seconds of the oldest of them."""
+    with database_errors(), engine.connect() as connection:
+        position = _position(connection, collector)
+        behind = (connection.scalar(select(audit_head.c.id)) or 0) - position
+        oldest = connection.scalar(
+            select(audit_event.c.at).where(audit_event.c.id > position).order_by(audit_event.c.id).limit(1)
+        )
+    return behind, 0.0 if oldest is None else max(0.0, (datetime.now(UTC) - oldest).total_seconds())
+
+
+def _position(connection: Connection, collector: str) -> int:
+    sent = connection.scalar(select(audit_sent.c.id).where(audit_sent.c.collector == collector))
+    pruned: int = connection.scalar(select(audit_head.c.pruned_id)) or 0
+    return max(pruned, sent or 0)

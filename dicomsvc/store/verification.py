@@ -11,14 +11,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Row, TextClause, func, select, text
+from sqlalchemy import Engine, Row, TextClause, select, text
 
 from dicomsvc.errors import OutOfResources
 from dicomsvc.store import index
 from dicomsvc.store.database import database_errors
 from dicomsvc.store.findings import Condition, Finding, Subject, look_at, settle
 from dicomsvc.store.layout import Layout
-from dicomsvc.store.tables import instance, verification
+from dicomsvc.store.tables import instance
 
 _AT_ONCE: Final = 500
 _SETTLE_SECONDS: Final = 5.0
@@ -244,12 +244,32 @@ def _is_known(engine: Engine, key: str) -> bool:
         return connection.scalar(select(instance.c.id).where(instance.c.file_key == key)) is not None
 
 
-def count_damaged(connection: Connection) -> int:
-    """Return how many instances are not served because their files are damaged or missing."""
-    return int(connection.execute(select(func.count()).select_from(instance).where(instance.c.damaged)).scalar_one())
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """How the stored files stand.
+
+    Parameters
+    ----------
+    damaged
+        Instances that are not served, because their files are damaged or missing.
+    unread
+        Files that have not been read as a whole since they came.
+    longest_unread_seconds
+        For how long the file was not read that was not for longest.
+    """
+
+    damaged: int
+    unread: int
+    longest_unread_seconds: float
 
 
-def longest_unread_seconds(connection: Connection) -> float:
-    """Return for how long the file has not been read that has not been for longest."""
-    age = func.extract("epoch", func.clock_timestamp() - func.min(verification.c.verified_at))
-    return max(0.0, float(connection.scalar(select(age)) or 0))
+def upkeep(engine: Engine) -> Upkeep:
+    """Return how the stored files stand now."""
+    with database_errors(), engine.connect() as connection:
+        return Upkeep(*connection.execute(_UPKEEP).one())
+
+
+_UPKEEP = text(
+    "SELECT (SELECT count(*) FROM instance WHERE damaged), (SELECT count(*) FROM verification WHERE checks IS NULL),"
+    " CAST(coalesce((SELECT extract(epoch FROM clock_timestamp() - min(verified_at)) FROM verification), 0) AS float8)"
+)

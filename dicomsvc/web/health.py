@@ -11,11 +11,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from dicomsvc.errors import DicomsvcError
-from dicomsvc.reports.repository.search import counts
-from dicomsvc.routing.forwards import Forwards
 from dicomsvc.service.heartbeat import living_processes
 from dicomsvc.store import Store
-from dicomsvc.store.database import database_errors
+from dicomsvc.web.backlog import backlog_metrics
 from dicomsvc.web.gate import Traffic
 
 
@@ -99,28 +97,8 @@ class _Collector:
         free = GaugeMetricFamily("dicomsvc_store_free_bytes", "Space left on the store's file system")
         free.add_metric([], self._store.free_bytes())
         yield free
-        yield from self._of_reports()
-        yield from self._of_forwards()
+        yield from backlog_metrics(self._store)
         yield from self._of_processes()
-
-    def _of_forwards(self) -> Iterator[Metric]:
-        forwards = GaugeMetricFamily("dicomsvc_forwards", "Forwards by how they stand", labels=["state"])
-        try:
-            for state, count in Forwards(self._store.engine).counts().items():
-                forwards.add_metric([state], count)
-        except DicomsvcError:
-            return
-        yield forwards
-
-    def _of_reports(self) -> Iterator[Metric]:
-        reports = GaugeMetricFamily("dicomsvc_reports", "Pathology reports by how they stand", labels=["what"])
-        try:
-            with database_errors(), self._store.engine.connect() as connection:
-                for name, count in counts(connection).items():
-                    reports.add_metric([name], count)
-        except DicomsvcError:
-            return
-        yield reports
 
     def _of_processes(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("dicomsvc_process_up", "Living processes", labels=["role", "host", "pid"])

@@ -23,7 +23,7 @@ from dicomsvc.store.digest import SendingDigest, digest_file
 from dicomsvc.store.findings import Finding, look_at, settle
 from dicomsvc.store.scheduled_verification import ScheduledVerification
 from dicomsvc.store.tables import audit, instance, verification
-from dicomsvc.store.verification import count_damaged, longest_unread, longest_unread_seconds
+from dicomsvc.store.verification import longest_unread, upkeep
 from tests.instances import part10, wsi_dataset
 
 DAY = 86400
@@ -153,8 +153,7 @@ def test_only_what_was_not_read_for_long_is_read_and_that_first_which_was_not_fo
     age(store, 400, older)
     due = longest_unread(store.layout, store.engine, seconds=24 * DAY, limit=10)
     assert [subject.sop_instance_uid for subject in due] == [older, old]
-    with store.engine.connect() as connection:
-        assert 399 * DAY < longest_unread_seconds(connection) < 401 * DAY
+    assert 399 * DAY < upkeep(store.engine).longest_unread_seconds < 401 * DAY
     damage(path_of(store, fresh))
     verifying = scheduled(store)
     assert verifying.step() and not verifying.step()
@@ -337,8 +336,7 @@ def test_damaged_files_are_counted(store: Store) -> None:
     for uid in uids[:2]:
         store.mark_damaged(uid)
         store.mark_damaged(uid)
-    with store.engine.connect() as connection:
-        assert count_damaged(connection) == 2
+    assert upkeep(store.engine).damaged == 2
     assert deeds(store) == ["damaged", "damaged"]
 
 

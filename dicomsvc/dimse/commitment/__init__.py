@@ -12,6 +12,7 @@ from dicomsvc.dimse.commitment.asked import (
     CommitmentResult,
     ask_anew,
     commitment_result,
+    count_requests,
     forget_requests,
     latest_requests,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "ask_again",
     "ask_anew",
     "commitment_result",
+    "count_requests",
     "forget_requests",
     "latest_requests",
     "request_commitment",

@@ -139,6 +139,7 @@ _ANEW = text(
     "UPDATE commitment_asked SET state = 'asking', requested_at = clock_timestamp(), due_at = clock_timestamp(),"
     " attempts = 0 WHERE transaction_uid = :uid AND state IN ('refused', 'given up')"
 )
+_COUNTS = text("SELECT state, count(*) AS requests FROM commitment_asked GROUP BY state")
 _FORGET = text(
     "DELETE FROM commitment_asked WHERE state NOT IN ('asking', 'asked')"
     " AND requested_at < clock_timestamp() - make_interval(secs => :seconds)"
@@ -262,6 +263,13 @@ def latest_requests(engine: Engine, limit: int = 100) -> list[AskedRequest]:
             )
             for row in connection.execute(_LATEST, {"limit": limit})
         ]
+
+
+def count_requests(engine: Engine) -> Mapping[str, int]:
+    """Return how many requests of this node there are in each state."""
+    with database_errors(), engine.connect() as connection:
+        rows = connection.execute(_COUNTS).all()
+    return dict.fromkeys(AskedState, 0) | {row.state: row.requests for row in rows}
 
 
 def ask_anew(engine: Engine, transaction_uid: str) -> bool:

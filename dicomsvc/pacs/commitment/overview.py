@@ -1,12 +1,19 @@
 """Storage commitment as people look at it: what was asked of this node and what this node asked, side by side."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import Engine
 
-from dicomsvc.dimse.commitment import AskedRequest, ask_anew, commitment_result, latest_requests
+from dicomsvc.dimse.commitment import (
+    AskedRequest,
+    ask_anew,
+    commitment_result,
+    count_requests,
+    latest_requests,
+)
 from dicomsvc.errors import Conflict, NotFound
 from dicomsvc.pacs.commitment.records import Commitment, Commitments
 
@@ -52,6 +59,12 @@ def latest(engine: Engine, limit: int = 100) -> list[Entry]:
     received = map(_received, Commitments(engine).latest(limit))
     sent = map(_sent, latest_requests(engine, limit))
     return sorted((*received, *sent), key=lambda entry: entry.requested_at, reverse=True)[:limit]
+
+
+def counts(engine: Engine) -> Mapping[tuple[Direction, str], int]:
+    """Return how many requests there are, by direction and state."""
+    received = {(Direction.RECEIVED, str(state)): count for state, count in Commitments(engine).counts().items()}
+    return received | {(Direction.SENT, str(state)): count for state, count in count_requests(engine).items()}
 
 
 def find(engine: Engine, transaction_uid: str) -> list[tuple[Entry, dict[str, int]]]:

@@ -5,7 +5,7 @@ passed, the holder is gone and anybody may go on.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -60,6 +60,7 @@ class Commitment:
     failed: int
 
 
+_COUNTS = text("SELECT state, count(*) AS requests FROM commitment GROUP BY state")
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('commitment ' || :ae_title || ' ' || :uid, 0))")
 _WAITING = text("SELECT count(*) FROM commitment WHERE ae_title = :ae_title AND state IN ('requested', 'checked')")
 _KNOWN = text(
@@ -292,6 +293,12 @@ class Commitments:
             for key in keys:
                 _begin_again(connection, key, {"holder": None, "seconds": 0})
         return len(keys)
+
+    def counts(self) -> Mapping[str, int]:
+        """Return how many requests there are in each state."""
+        with database_errors(), self._engine.connect() as connection:
+            rows = connection.execute(_COUNTS).all()
+        return dict.fromkeys(State, 0) | {row.state: row.requests for row in rows}
 
     def forget(self, older_than_seconds: float) -> int:
         """Remove what ended long ago, and return how many requests that were."""
