@@ -3,10 +3,15 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
 
+from dicomsvc.cli import app
 from tests.instances import write_instances
 
 
@@ -20,17 +25,43 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
     "arguments", [("nonsense",), ("convert",), ("serve", "--role", "cook"), ("echo", "no:port"), ("verify", "--what")]
 )
 def test_wrong_usage_is_status_2(arguments: tuple[str, ...]) -> None:
-    assert run(*arguments).returncode == 2
+    assert CliRunner().invoke(app, arguments).exit_code == 2
 
 
-def test_every_command_explains_itself() -> None:
+def test_wrong_usage_of_the_program_is_status_2() -> None:
+    assert run("nonsense").returncode == 2
+
+
+def every_command(command: Any, *path: str) -> Iterator[tuple[str, ...]]:
+    commands = getattr(command, "commands", None)
+    if commands is None:
+        yield path
+        return
+    for name, each in commands.items():
+        yield from every_command(each, *path, name)
+
+
+@pytest.mark.parametrize("path", every_command(get_command(app)), ids=" ".join)
+def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(app, [*path, "--help"], terminal_width=120)
+    assert shown.exit_code == 0
+    assert f"Usage: dicomsvc {' '.join(path)}" in shown.output
+    said = shown.output.split("Usage:")[1].splitlines()[1:]
+    assert any(line.strip() and line.strip()[0].isupper() for line in said)
+
+
+def test_the_program_lists_its_commands() -> None:
     text = run("--help").stdout
-    for command in (
-        *("serve", "worker", "migrate", "reindex", "verify", "delete", "convert", "import", "send", "echo", "config"),
-        *("token", "doctor", "jobs"),
-    ):
-        assert command in text
-        assert "--json" in run(command, *(["list"] if command == "jobs" else []), "--help").stdout
+    assert all(path[0] in text for path in every_command(get_command(app)))
+
+
+def test_all_commands_but_those_that_write_documents_answer_programs_too() -> None:
+    silent = {
+        path
+        for path in every_command(get_command(app))
+        if "--json" not in CliRunner().invoke(app, [*path, "--help"], terminal_width=120).output
+    }
+    assert silent == {("audit", "export"), ("reports", "export")}
 
 
 def test_config_tells_values_and_where_they_are_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
