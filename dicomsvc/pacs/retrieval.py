@@ -114,7 +114,8 @@ def _status_of(session: Session, record: InstanceRecord, store_one: StoreOne, le
         raise
     except DamagedFile as error:
         _log.error("a sub-operation failed: %s", error)
-        session.store.mark_damaged(record.sop_instance_uid)
+        # It may also be one that cannot be decoded, and came like that.
+        session.store.suspect(record.sop_instance_uid)
     except DicomsvcError as error:
         _log.log(level, "the sub-operation for %s failed: %s", record.sop_instance_uid, error)
     except OSError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dicomsvc.deidentify import Deidentifier, copy_of
 from dicomsvc.dimse.contexts import sending_syntax
+from dicomsvc.dimse.failures import MessageBroken
 from dicomsvc.dimse.outgoing import Known, Outgoing, read_head
 from dicomsvc.errors import DamagedFile
 from dicomsvc.routing.ledger import Item
@@ -43,7 +44,7 @@ class Packing:
         syntax = item.transfer_syntax_uid
         if taken is not None:
             syntax = sending_syntax(item.sop_class_uid, syntax, taken)
-        with self._allowed(item) as allowed:
+        with self._watched(item), self._allowed(item) as allowed:
             if isinstance(allowed, str):
                 yield allowed
                 return
@@ -53,6 +54,20 @@ class Packing:
                 return
             with native_copy(self._store, path, known.sha256, syntax) as copy:
                 yield read_head(copy)
+
+    @contextmanager
+    def _watched(self, item: Item) -> Iterator[None]:
+        """Have a file that turns out to be damaged no longer served."""
+        try:
+            yield
+        except MessageBroken as error:
+            if error.damaged:
+                self._store.mark_damaged(item.sop_instance_uid)
+            raise
+        except DamagedFile:
+            # It may also be one that cannot be decoded, and came like that.
+            self._store.suspect(item.sop_instance_uid)
+            raise
 
     @contextmanager
     def _allowed(self, item: Item) -> Iterator[tuple[Path, Known] | str]:

@@ -12,6 +12,7 @@ from typing import Self
 from sqlalchemy import text
 
 from dicomsvc.config import Settings
+from dicomsvc.errors import NotFound
 from dicomsvc.store import findings, maintenance, recovery
 from dicomsvc.store.changes import Change, read_changes
 from dicomsvc.store.database import database_errors, make_engine, require_current_schema
@@ -110,6 +111,14 @@ class Store:
     def mark_damaged(self, sop_instance_uid: str) -> None:
         """Serve an instance no longer; see `findings.mark_damaged`."""
         findings.mark_damaged(self.engine, sop_instance_uid)
+
+    def suspect(self, sop_instance_uid: str) -> None:
+        """Have the file examined of which something has failed; a sound one is served as before."""
+        try:
+            record = self.instances.find_sop_instance(sop_instance_uid)
+        except NotFound:
+            return
+        self.examine(record)
 
     def mark_open_damaged(self, record: InstanceRecord, descriptor: int) -> None:
         """Serve an instance no longer whose file is open; see `findings.mark_open_damaged`."""

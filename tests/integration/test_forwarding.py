@@ -216,6 +216,8 @@ def test_a_damaged_file_is_a_dead_letter_and_is_never_sent(settings: Settings) -
         assert states(store, record) == {"sent": 1, "failed": 1}
         assert "damaged" in record.reason
         assert peer.received == [str(sound.SOPInstanceUID)]
+        assert store.instances.find_sop_instance(str(hurt.SOPInstanceUID)).damaged, "it must not be served any more"
+        assert not store.instances.find_sop_instance(str(sound.SOPInstanceUID)).damaged
 
 
 def test_a_peer_that_takes_another_sop_class_only_leaves_a_dead_letter(settings: Settings) -> None:

@@ -179,6 +179,7 @@ def test_one_that_cannot_be_decoded_fails_alone(serving: Serving, kept: dict[str
     received = get(serving().port, UNCOMPRESSED)
     assert set(received) == {uid for uid, ds in kept.items() if ds.SOPClassUID == VL_WHOLE_SLIDE}
     assert not list(store.layout.spool.rglob("*.part"))
+    assert not store.instances.find_sop_instance(f"{STUDY}.1.9").damaged, "it came like that"
 
 
 @pytest.mark.peer
