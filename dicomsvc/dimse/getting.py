@@ -15,7 +15,6 @@ from typing import Final
 
 from pydicom import Dataset
 
-from dicomsvc.dicom.uids import is_valid_uid
 from dicomsvc.dimse.channel import Message
 from dicomsvc.dimse.commands import (
     AFFECTED_SOP_CLASS_UID,
@@ -30,7 +29,7 @@ from dicomsvc.dimse.contexts import MESSAGE_SYNTAXES, STORED_SYNTAXES
 from dicomsvc.dimse.counters import Counters
 from dicomsvc.dimse.data_set import LARGEST_DATA_SET_BYTES, decode_data_set
 from dicomsvc.dimse.failures import ConnectionEnded, ProtocolViolation
-from dicomsvc.dimse.holdings import series_of, sop_classes_of
+from dicomsvc.dimse.holdings import series_of, sop_classes_of, uids_in
 from dicomsvc.dimse.information_models import STUDY_ROOT_GET
 from dicomsvc.dimse.pdu import UNEXPECTED_PDU, ProposedContext, RoleSelection
 from dicomsvc.dimse.proposals import contexts_in, storage_contexts
@@ -160,12 +159,12 @@ class _Retrieval:
             return ()
         try:
             encoded = read_encoded(session.channel, LARGEST_DATA_SET_BYTES)
-            listed = decode_data_set(encoded, message.context.transfer_syntax).get("FailedSOPInstanceUIDList") or ()
+            identifier = decode_data_set(encoded, message.context.transfer_syntax)
         except DicomsvcError as error:
             _log.info("the list of what %s could not send is none: %s", self._peer.called_ae_title, error)
             return ()
-        uids = dict.fromkeys((listed,) if isinstance(listed, str) else listed)
-        return [str(uid) for uid in uids if uid not in self._refused and is_valid_uid(uid)][:_MOST_MISSING]
+        listed = dict.fromkeys(uids_in(identifier, "FailedSOPInstanceUIDList"))
+        return [uid for uid in listed if uid not in self._refused][:_MOST_MISSING]
 
     def _ask_again(self, sop_classes: Sequence[str], syntaxes: Sequence[str]) -> None:
         """Ask for what is missing, in one transfer syntax after the other."""

@@ -9,6 +9,7 @@ from copy import deepcopy
 from typing import Final
 
 from pydicom import Dataset
+from pydicom.multival import MultiValue
 
 from dicomsvc.dicom.uids import is_storage_class, is_valid_uid
 from dicomsvc.dimse.information_models import STUDY_ROOT_FIND
@@ -29,7 +30,7 @@ def sop_classes_of(peer: Peer, keys: Dataset) -> tuple[str, ...]:
     """
     try:
         with Queries(peer, STUDY_ROOT_FIND) as queries:
-            told = _first(filter(_is_proposable, _told(queries, keys)), MOST_CLASSES)
+            told = _first(filter(is_storage_class, _told(queries, keys)), MOST_CLASSES)
     except DicomsvcError as error:
         _log.info("%s does not tell which SOP classes it has: %s", peer.called_ae_title, error)
         return USUAL_SOP_CLASSES
@@ -63,10 +64,6 @@ def _first(values: Iterable[str], most: int) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def _is_proposable(uid: str) -> bool:
-    return is_valid_uid(uid) and is_storage_class(uid)
-
-
 def _told(queries: Queries, keys: Dataset) -> Iterator[str]:
     """Yield the SOP classes, some of them again and again."""
     if keys.QueryRetrieveLevel == "STUDY":
@@ -85,7 +82,7 @@ def _series(queries: Queries, keys: Dataset) -> tuple[str, ...]:
     if keys.QueryRetrieveLevel != "STUDY":
         return (keys.SeriesInstanceUID,)
     told = _values(queries.find(_asking(keys, "SERIES", "SeriesInstanceUID")), "SeriesInstanceUID")
-    return _first(filter(is_valid_uid, told), _MOST_SERIES)
+    return _first(told, _MOST_SERIES)
 
 
 def _asking(keys: Dataset, level: str, *keywords: str) -> Dataset:
@@ -100,6 +97,11 @@ def _asking(keys: Dataset, level: str, *keywords: str) -> Dataset:
 
 def _values(found: Iterable[Dataset], keyword: str) -> Iterator[str]:
     for result in found:
-        value = result.get(keyword)
-        values = [value] if isinstance(value, str) else value or ()
-        yield from (str(each) for each in values if each)
+        yield from uids_in(result, keyword)
+
+
+def uids_in(ds: Dataset, keyword: str) -> tuple[str, ...]:
+    """Return the UIDs that an attribute of a peer's data set has; what is none is left out, whatever its VR."""
+    value = ds.get(keyword)
+    values = value if isinstance(value, MultiValue) else (value,)
+    return tuple(str(each) for each in values if isinstance(each, str) and is_valid_uid(each))

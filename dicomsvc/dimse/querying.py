@@ -33,6 +33,7 @@ from dicomsvc.errors import PeerFailure
 _MESSAGE_ID: Final = 1
 _PENDING_WITH_UNSUPPORTED_KEYS: Final = 0xFF01
 FAILURES_OR_WARNINGS: Final = 0xB000
+_UNABLE_TO_PROCESS: Final = 0xC000
 _DONE: Final = (COMPLETED_SUBOPERATIONS, FAILED_SUBOPERATIONS, WARNING_SUBOPERATIONS)
 
 Progress = Callable[[int, int], None]
@@ -59,9 +60,9 @@ class Retrieved:
     @classmethod
     def told(cls, message: Message) -> Self:
         """Return what a final response says."""
-        number = message.command.number
+        number, status = message.command.number, message.command.status
         return cls(
-            message.command.status or 0,
+            _UNABLE_TO_PROCESS if status is None else status,
             _comment(message),
             number(COMPLETED_SUBOPERATIONS) or 0,
             number(FAILED_SUBOPERATIONS) or 0,

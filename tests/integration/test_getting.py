@@ -276,6 +276,8 @@ def test_an_archive_that_tells_no_classes_of_a_study_is_asked_for_those_of_its_i
             found(SOPClassUID="nonsense"),
             found(SOPClassUID=SecondaryCaptureImageStorage),
             found(SOPClassUID="1.2.840.10008.1.1"),
+            found(SOPClassUID=""),
+            found(Modality="SM"),
         ],
     }
     keys = identifier(STUDY)
@@ -320,23 +322,20 @@ def test_the_command_gets_a_study_by_tls_from_another_node_without_a_running_ser
         assert held(brought, files) == set(files)
 
 
-def test_the_command_gets_into_the_store_of_a_running_service(
-    service: RunningService, store: Store, files: dict[str, Path]
+def test_the_command_gets_from_orthanc_into_the_store_of_a_running_service(
+    service: RunningService, orthanc: Orthanc, files: dict[str, Path], free_port: int
 ) -> None:
-    server = DimseServer(store.settings.dimse, SERVICES, store)
-    server.start()
-    archive = f"127.0.0.1:{server.port}"
-    put(files, Peer("127.0.0.1", server.port))
-    done = command(service.data, "retrieve", archive, STUDY, VOLUMES, "--get")
+    archive = f"127.0.0.1:{orthanc.dicom_port}"
+    put(files, Peer("127.0.0.1", orthanc.dicom_port, AE_TITLE))
+    done = command(service.data, "retrieve", archive, STUDY, VOLUMES, "--get", "--called", AE_TITLE)
     assert (done.returncode, done.stdout) == (0, "3 stored, 0 with warnings, 0 failed\n"), done.stderr
     query = f"{service.dicomweb}/studies/{STUDY}/instances"
     there = {each["00080018"]["Value"][0] for each in httpx.get(query, timeout=30).raise_for_status().json()}
     assert there == {uid for uid in files if uid.startswith(VOLUMES)}
-    refused = command(service.data, "retrieve", f"127.0.0.1:{server.port}", STUDY, "--get", "--to", "X")
+    refused = command(service.data, "retrieve", archive, STUDY, "--get", "--to", "X")
     assert refused.returncode != 0
     assert "leave --to away" in refused.stderr
-    server.stop(2)
-    gone = command(service.data, "retrieve", archive, STUDY, "--get")
+    gone = command(service.data, "retrieve", f"127.0.0.1:{free_port}", STUDY, "--get")
     assert gone.returncode != 0
     assert "cannot be reached" in gone.stderr
 

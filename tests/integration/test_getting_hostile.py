@@ -231,10 +231,12 @@ def test_sub_operations_that_the_peer_could_not_begin_have_failed(store: Store) 
         encode_data_set(failed_list("1.2.3.1.1.2", "1.2.3.1.1.3"), EXPLICIT_LITTLE),
         encode_data_set(failed_list(*(f"1.2.3.{number}" for number in range(5000))), EXPLICIT_LITTLE),
         encode_data_set(failed_list("../../etc/passwd", "*", ""), EXPLICIT_LITTLE),
+        b"\x08\x00\x58\x00US\x02\x00\x01\x00",
+        b"\x08\x00\x58\x00SQ\x00\x00\x00\x00\x00\x00",
         b"\xff" * 100,
         bytes(1 << 20),
     ],
-    ids=["two", "many", "no UIDs", "no data set", "too long"],
+    ids=["two", "many", "no UIDs", "a number", "a sequence", "no data set", "too long"],
 )
 def test_a_list_of_what_failed_harms_nothing_whatever_it_holds(store: Store, encoded: bytes) -> None:
     def script(association: Association) -> None:
@@ -261,6 +263,22 @@ def test_an_instance_with_faults_is_stored_with_a_warning_and_nothing_has_failed
 
     got = retrieve(store, script)
     assert (got.completed, got.warnings, got.failed, got.ok) == (0, 1, 0, True)
+
+
+def test_a_final_response_without_a_status_is_no_success(store: Store) -> None:
+    request = commands.decode_command(commands.encode_request(commands.C_GET_RQ, 1, {}))
+    status = b"\0\0\0\x09\x02\0\0\0\0\0"
+    encoded = commands.encode_response(request, 0)
+    assert encoded.count(status) == 1
+
+    def script(association: Association) -> None:
+        association.accept()
+        association.take_request()
+        association.send_command(encoded.replace(status, b""))
+        association.ends_with()
+
+    got = retrieve(store, script)
+    assert (got.status, got.ok) == (0xC000, False)
 
 
 @pytest.mark.parametrize("status", [0xA701, 0xA900, 0xC000, 0x0124, 0xFE00])
