@@ -1,6 +1,8 @@
-"""A byte that changes on the disk: ``dicomsvc verify`` finds it, and from then on nobody gets it."""
+"""A byte that changes on the disk: it is found, by ``dicomsvc verify`` or without being asked; nobody gets it."""
 
 import io
+import re
+import signal
 import time
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from pynetdicom import AE, build_role, evt
 
 from dicomsvc.store.layout import Layout, file_key
 from tests.conftest import RunningService
-from tests.faults.node import instance_url, running, same, stow, verify
+from tests.faults.node import FIGURES, eventually, instance_url, role_process, running, same, stow, verify
 from tests.instances import VL_WHOLE_SLIDE, part10, wsi_dataset
 from tests.unit.dimse.wire import JPEG_BASELINE
 
@@ -26,9 +28,16 @@ def own() -> "object":
         yield service
 
 
-def stored(service: RunningService) -> tuple[str, bytes, Path, str]:
+@pytest.fixture(scope="module")
+def reading() -> "object":
+    """A service that reads each file again every four seconds."""
+    with running(environment={"DICOMSVC_STORE__VERIFY_DAYS": str(5 / 86400)}) as service:
+        yield service
+
+
+def stored(service: RunningService, frames: int = 8, tile: int = 64) -> tuple[str, bytes, Path, str]:
     """Store an instance and return its UID, its content, its file, and its URL."""
-    ds = wsi_dataset(frames=8)
+    ds = wsi_dataset(frames=frames, tile=tile)
     content = part10(ds)
     assert stow(service, content).status_code == 200
     uid = str(ds.SOPInstanceUID)
@@ -136,6 +145,60 @@ def test_the_same_instance_sent_again_takes_the_place_of_the_damaged_one(own: Ru
     assert answer.status_code == 200, "acknowledged, yet not to be had"
     assert answer.content == content
     assert uid not in verify(own)["damaged"]  # type: ignore[operator]
+
+
+def damaged_files(service: RunningService) -> int:
+    [line] = re.findall(r"^dicomsvc_store_damaged_files (\S+)$", httpx.get(f"{service.url}/metrics").text, re.MULTILINE)
+    return int(float(line))
+
+
+def test_a_flipped_bit_is_found_without_being_asked(reading: RunningService) -> None:
+    uid, content, path, url = stored(reading)
+    before = damaged_files(reading)
+    flip_a_bit(path)
+    begun = time.monotonic()
+    assert eventually(lambda: damaged_files(reading) == before + 1, 60)
+    FIGURES.append(f"a flipped bit found by the scheduled verification after {time.monotonic() - begun:.1f} s")
+    assert {way for way, status in served(url, uid, reading.dicomweb).items() if status == 200} == set()
+    assert f"the file of instance {uid} is damaged" in reading.log.read_text()
+    assert stow(reading, content).status_code == 200
+    assert eventually(lambda: damaged_files(reading) == before)
+    answer = httpx.get(url, headers={"Accept": "application/dicom; transfer-syntax=*"})
+    assert answer.status_code == 200 and answer.content == content
+
+
+def test_a_killed_worker_leaves_the_reading_to_the_next_one(reading: RunningService) -> None:
+    _, content, path, _ = stored(reading)
+    before = damaged_files(reading)
+    role_process(reading, "worker").send_signal(signal.SIGKILL)
+    flip_a_bit(path)
+    assert eventually(lambda: damaged_files(reading) == before + 1, 90)
+    assert stow(reading, content).status_code == 200
+
+
+def test_a_damaged_file_does_not_leave_whole_by_wado_before_it_is_found(own: RunningService) -> None:
+    uid, content, path, url = stored(own, frames=300, tile=256)
+    assert len(content) > 2 << 20
+    accept = {"Accept": "application/dicom; transfer-syntax=*"}
+    assert httpx.get(url, headers=accept, timeout=60).content == content
+    flip_a_bit(path)
+    received = bytearray()
+    with pytest.raises(httpx.RemoteProtocolError), httpx.stream("GET", url, headers=accept, timeout=60) as response:
+        assert response.status_code == 200
+        for piece in response.iter_raw():
+            received += piece
+    assert len(received) < len(content)
+    assert {way for way, status in served(url, uid, own.dicomweb).items() if status == 200} == set()
+
+
+def test_a_damaged_frame_of_a_file_that_was_read_once_does_not_leave(own: RunningService) -> None:
+    uid, _, path, url = stored(own, frames=300, tile=256)
+    verify(own)
+    assert httpx.get(f"{url}/frames/150", headers=ANY).status_code == 200
+    flip_a_bit(path)
+    statuses = [httpx.get(f"{url}/frames/{number}", headers=ANY).status_code for number in range(1, 301)]
+    assert statuses[0] == 200 and statuses[-1] == 500, "from the damaged one on, nothing is served"
+    assert {way for way, status in served(url, uid, own.dicomweb).items() if status == 200} == set()
 
 
 @pytest.mark.slow
