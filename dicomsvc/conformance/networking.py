@@ -150,7 +150,8 @@ def _requestor(settings: Settings) -> Section:
 def _get() -> Section:
     meanings = _meanings()
     usual = ", ".join(map(name_of, proposals.USUAL_SOP_CLASSES))
-    alone = len(proposals.storage_contexts(proposals.USUAL_SOP_CLASSES)) // len(proposals.USUAL_SOP_CLASSES) - 1
+    proposed = proposals.storage_contexts(proposals.USUAL_SOP_CLASSES)
+    alone = sum(each.abstract_syntax == proposals.USUAL_SOP_CLASSES[0] for each in proposed) - 1
     return Section(
         "Retrieve",
         (
@@ -159,11 +160,13 @@ def _get() -> Section:
             "For C-GET this node takes the role of the SCP of Storage by role selection (SCU role 0, SCP role 1; PS3.7 "
             "D.3.3.4). It first asks by C-FIND which SOP classes there are: SOP Classes in Study, or else the SOP "
             "Class UIDs of all instances, series by series. Those are proposed; when the peer tells none, these are: "
-            f"{usual}. Each transfer syntax of Storage is proposed in a context of its own for up to "
-            f"{proposals.CLASSES_IN_FULL} SOP classes; for more, the most common ones are ({alone} for the list above) "
-            "and the others share one. What the peer lists as failed is asked for once more, on associations that "
-            "propose one transfer syntax each. Without an accepted context of C-GET, or without the role, nothing is "
-            "asked for.",
+            f"{usual}.",
+            "Each transfer syntax of Storage is proposed in a context of its own for up to "
+            f"{proposals.CLASSES_IN_FULL} SOP classes of images; for more, the most common ones are ({alone} for the "
+            "list above) and the others share one. Classes without pixel data are proposed in Explicit and Implicit VR "
+            "Little Endian alone; the others share one context. What the peer lists as failed is asked for once more, "
+            "on associations that propose one transfer syntax each. Without an accepted context of C-GET, or without "
+            "the role, nothing is asked for.",
             "What comes is stored as by the SCP of Storage, and answered with its statuses. These are added:",
         ),
         (

@@ -12,6 +12,7 @@ from pydicom._uid_dict import UID_dictionary
 
 _WELL_FORMED = re.compile(r"[0-9]+(?:\.[0-9]+)*\Z")
 _STANDARD_ROOT = "1.2.840.10008."
+_WORDS_OF_IMAGES = ("Image", "Segmentation", "Map", "Dose")
 # PS3.5 A.4.12: younger than pydicom's table.
 JPEG_XL_LOSSLESS: Final = "1.2.840.10008.1.2.4.110"
 JPEG_XL_JPEG_RECOMPRESSION: Final = "1.2.840.10008.1.2.4.111"
@@ -89,3 +90,9 @@ def is_storage_class(sop_class_uid: str) -> bool:
         return sop_class_uid.startswith("1.2.840.10008.5.1.4.1.1.")
     name, kind = entry[0], entry[1]
     return kind == "SOP Class" and (not name or ("Storage" in name and "Commitment" not in name))
+
+
+def may_have_pixel_data(sop_class_uid: str) -> bool:
+    """Whether instances of the storage SOP class may have pixel data, as far as its name tells; unknown ones may."""
+    entry = UID_dictionary.get(sop_class_uid)
+    return entry is None or not entry[0] or any(word in entry[0] for word in _WORDS_OF_IMAGES)

@@ -11,7 +11,8 @@ from typing import Final
 
 from pydicom import uid as known
 
-from dicomsvc.dimse.contexts import STORED_SYNTAXES
+from dicomsvc.dicom.uids import may_have_pixel_data
+from dicomsvc.dimse.contexts import MESSAGE_SYNTAXES, STORED_SYNTAXES
 from dicomsvc.dimse.pdu import ProposedContext
 
 _MOST_CONTEXTS: Final = 127
@@ -31,8 +32,11 @@ _COMMON: Final = (
 )
 SYNTAXES: Final = (*_COMMON, *(syntax for syntax in STORED_SYNTAXES if syntax not in _COMMON))
 """What instances are taken in, those first that archives of slides have most often."""
+_WITHOUT_PIXELS_FIRST: Final = (*MESSAGE_SYNTAXES, *(syntax for syntax in SYNTAXES if syntax not in MESSAGE_SYNTAXES))
+CONTEXTS_WITHOUT_PIXELS: Final = 3
+"""Contexts of a class without pixel data: Explicit and Implicit VR Little Endian alone, and all the others together."""
 CLASSES_IN_FULL: Final = _MOST_CONTEXTS // len(SYNTAXES)
-"""So many SOP classes can be proposed in each syntax with contexts of their own."""
+"""So many SOP classes of images can be proposed in each syntax with contexts of their own."""
 
 USUAL_SOP_CLASSES: Final[tuple[str, ...]] = tuple(
     map(
@@ -66,21 +70,30 @@ USUAL_SOP_CLASSES: Final[tuple[str, ...]] = tuple(
 
 
 def storage_contexts(sop_classes: Iterable[str]) -> tuple[ProposedContext, ...]:
-    """Return contexts for these classes, numbered from 3: each syntax alone, or the less common ones in one."""
+    """Return contexts for these classes, numbered from 3; what has no context of its own shares one for its class."""
     classes = tuple(sop_classes)
-    room = _MOST_CONTEXTS // len(classes)
-    alone = len(SYNTAXES) if room >= len(SYNTAXES) else room - 1
-    groups: list[tuple[str, ...]] = [(syntax,) for syntax in SYNTAXES[:alone]]
-    if alone < len(SYNTAXES):
-        groups.append(SYNTAXES[alone:])
-    return _numbered(classes, groups)
+    images = sum(map(may_have_pixel_data, classes))
+    room = (_MOST_CONTEXTS - CONTEXTS_WITHOUT_PIXELS * (len(classes) - images)) // max(1, images)
+    of_images = _grouped(SYNTAXES, room)
+    of_others = _grouped(_WITHOUT_PIXELS_FIRST, CONTEXTS_WITHOUT_PIXELS)
+    return _numbered(
+        (sop_class, group)
+        for sop_class in classes
+        for group in (of_images if may_have_pixel_data(sop_class) else of_others)
+    )
+
+
+def _grouped(syntaxes: tuple[str, ...], room: int) -> list[tuple[str, ...]]:
+    """Return groups of transfer syntaxes for ``room`` contexts: each alone; the last ones together if need be."""
+    alone = len(syntaxes) if room >= len(syntaxes) else room - 1
+    rest = syntaxes[alone:]
+    return [(syntax,) for syntax in syntaxes[:alone]] + ([rest] if rest else [])
 
 
 def contexts_in(sop_classes: Iterable[str], syntax: str) -> tuple[ProposedContext, ...]:
     """Return contexts for these classes in one syntax."""
-    return _numbered(sop_classes, [(syntax,)])
+    return _numbered((sop_class, (syntax,)) for sop_class in sop_classes)
 
 
-def _numbered(classes: Iterable[str], groups: Iterable[tuple[str, ...]]) -> tuple[ProposedContext, ...]:
-    proposed = ((sop_class, group) for sop_class in classes for group in groups)
+def _numbered(proposed: Iterable[tuple[str, tuple[str, ...]]]) -> tuple[ProposedContext, ...]:
     return tuple(ProposedContext(2 * number + 3, *context) for number, context in enumerate(proposed))
