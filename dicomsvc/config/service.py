@@ -22,8 +22,8 @@ class StoreSettings(Section):
     """Largest instance accepted."""
     max_header_mb: int = Field(256, gt=0)
     """Largest data set before the pixel data that is parsed."""
-    verify_days: float = Field(30, ge=0)
-    """Every stored file is read again, and compared with its digest, within this time; 0: only by `dicomsvc verify`."""
+    verify_days: float = Field(30, ge=0, le=36500)
+    """Every file is read again, and compared with its digest, within this time; 0: only by ``dicomsvc verify``."""
     verify_mb_per_second: float = Field(50, gt=0)
     """How fast files are read for that, by all workers together."""
 

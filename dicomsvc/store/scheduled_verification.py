@@ -32,6 +32,8 @@ _FIRST_AFTER_SECONDS: Final = 60.0
 _SLICE_FILES: Final = 200
 _SLICE_SECONDS: Final = 5.0
 _LONGEST_PAUSE_SECONDS: Final = 60.0
+# A file system that hangs must not keep the process from ending.
+_GRACE_SECONDS: Final = 5.0
 # What opening a file costs a disk, as if it were read.
 _LEAST_BYTES: Final = 256 << 10
 
@@ -70,7 +72,7 @@ class ScheduledVerification:
         """End after the piece that is being read; what has been read of its file is read again."""
         self._stopped.set()
         if self._due_seconds:
-            self._thread.join()
+            self._thread.join(_GRACE_SECONDS)
 
     def counters(self) -> Mapping[str, float]:
         """Return what was counted, by metric name."""

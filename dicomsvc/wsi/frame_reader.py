@@ -74,11 +74,11 @@ class FrameReader:
         DamagedFile
             When it no longer has the size it came with, or was found to be damaged.
         """
-        if self._is_damaged:
-            raise self._damage()
         status = os.fstat(self.fd)
         if status.st_nlink == 0:
             raise NotFound(f"instance {self.record.sop_instance_uid} was deleted")
+        if self._is_damaged:
+            raise self._damage()
         if status.st_size != self.record.size:
             raise DamagedFile(f"the file of instance {self.record.sop_instance_uid} has another size than it came with")
 

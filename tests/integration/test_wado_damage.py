@@ -189,6 +189,20 @@ def test_a_damaged_frame_does_not_go_out(store: Store, web: httpx.Client, suffix
     assert web.get(first, headers=accept).status_code == 500, "it is known by now"
 
 
+def test_a_viewer_gets_frames_again_as_soon_as_the_instance_has_come_again(store: Store, web: httpx.Client) -> None:
+    ds = wsi_dataset(frames=40, tile=128)
+    content = part10(ds)
+    store_files(store, [content])
+    store.verify()
+    last = f"{place(ds)}/frames/40"
+    expected = web.get(last, headers={"accept": "*/*"})
+    flip(path_of(store, ds), -1000)
+    assert [web.get(last, headers={"accept": "*/*"}).status_code for _ in range(2)] == [500, 500]
+    store_files(store, [content])
+    again = web.get(last, headers={"accept": "*/*"})
+    assert again.status_code == 200 and len(again.content) == len(expected.content)
+
+
 def test_frames_are_the_same_whether_they_are_compared_or_not(store: Store) -> None:
     for ds in (wsi_dataset(frames=30, tile=128), native(3)):
         store_files(store, [part10(ds)])
