@@ -5,7 +5,7 @@ from typing import Any
 Attributes = dict[str, dict[str, Any]]
 # PostgreSQL refuses an entry of an index above 2,704 bytes. No value that these columns are for is as long (PS3.5 6.2);
 # the attributes keep it whole.
-_MOST_CHARACTERS = 512
+MOST_CHARACTERS = 512
 
 PATIENT_TAGS = frozenset(
     "00100010 00100020 00100021 00100022 00100024 00100030 00100032 00100040 00101000 00101001 00101002 00102160"
@@ -75,7 +75,7 @@ def text_value(attributes: Attributes, tag: str) -> str | None:
     if not values:
         return None
     joined = "\\".join("" if value is None else str(value) for value in values)
-    return joined[:_MOST_CHARACTERS] or None
+    return joined[:MOST_CHARACTERS] or None
 
 
 def person_name(attributes: Attributes, tag: str) -> str | None:
@@ -83,7 +83,7 @@ def person_name(attributes: Attributes, tag: str) -> str | None:
     values = attributes.get(tag, {}).get("Value") or ()
     groups = ("Alphabetic", "Ideographic", "Phonetic")
     names = ["=".join(name.get(group, "") for group in groups).rstrip("=") for name in values if isinstance(name, dict)]
-    return "\\".join(names).upper()[:_MOST_CHARACTERS] or None
+    return "\\".join(names).upper()[:MOST_CHARACTERS] or None
 
 
 def integer_value(attributes: Attributes, tag: str) -> int | None:

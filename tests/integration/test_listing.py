@@ -15,6 +15,7 @@ from dicomsvc.store.query import (
     parse_attribute,
     parse_match,
     read_pages,
+    vr_of,
 )
 from dicomsvc.store.query import listing as listing_module
 from dicomsvc.store.query.search import prepare
@@ -35,12 +36,17 @@ def documents(store: Store, listing: Listing, *keys: Key) -> list[dict[str, dict
     assert len(rows) == len(listed.keys)
     return [
         {
-            tag: {"vr": "UI", "Value": [text]} if tag in PLAIN else json.loads(text)
+            tag: of_value(tag, text) if tag in PLAIN else json.loads(text)
             for tag, text in zip(listing.asked, row, strict=True)
             if text
         }
         for row in rows
     ]
+
+
+def of_value(tag: str, text: str) -> dict[str, object]:
+    vr = vr_of(tag)
+    return {"vr": vr, "Value": [int(text) if vr == "IS" else text]}
 
 
 @pytest.mark.parametrize("characters", [1, 400, 8 << 20])
@@ -76,6 +82,37 @@ def test_a_listing_has_what_was_asked_for(store: Store) -> None:
     of_series = Listing(Level.SERIES, (STUDY_UID, below))
     assert documents(store, of_series, key("StudyInstanceUID", "1.2.3.1")) == [study, study]
     assert not documents(store, of_series, key("PatientID", "nobody"))
+
+
+def test_values_are_whole_whether_a_column_has_all_of_them_or_not(store: Store) -> None:
+    ds = wsi_dataset(study_instance_uid="1.2.8", frames=1, tile=16, instance_number=3)
+    ds.StudyDescription, ds.SeriesDescription = "x" * 511, "y" * 700
+    ds.ContainerIdentifier, ds.SeriesNumber = r"one\\two", None
+    ds.add_new("AccessionNumber", "SH", ["z" * 300, "", "z" * 300])
+    keep(store, ds)
+    tags = ("00081030", "0008103E", "00400512", "00200011", "00200013", "00080050", "00080060", "00200010")
+    listing = Listing(Level.INSTANCE, tags)
+    [row] = list_results(store.engine, listing, Query(keys=(key("StudyInstanceUID", "1.2.8"),))).first
+    found = dict(zip(tags, row, strict=True))
+    assert found["00081030"] == "x" * 511
+    assert found["0008103E"] == "y" * 700
+    assert found["00400512"] == r"one\\two"
+    assert found["00200011"] is None
+    assert found["00200013"] == "3"
+    assert found["00080050"] == f"{'z' * 300}\\\\{'z' * 300}"
+    assert found["00080060"] == "SM"
+    assert found["00200010"] == (str(ds.StudyID) or None)
+
+
+def test_a_number_that_is_none_is_returned_as_it_is(store: Store) -> None:
+    keep(store, wsi_dataset(study_instance_uid="1.2.8", frames=1, tile=16))
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE instance SET instance_number = NULL, attributes = attributes ||"
+            " jsonb_build_object('00200013', jsonb_build_object('vr', 'IS', 'Value', jsonb_build_array('1A')))"
+        )
+    listed = list_results(store.engine, Listing(Level.INSTANCE, (INSTANCE_NUMBER,)), Query())
+    assert [tuple(row) for row in listed.first] == [("1A",)]
 
 
 def test_patients_of_two_issuers_with_one_id_are_two(store: Store) -> None:

@@ -8,6 +8,7 @@ attribute that an object lacks is there without a value, as PS3.4 C.2.2.1.2 has 
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from dicomsvc.store.levels import MOST_CHARACTERS
 from dicomsvc.store.query.keys import Level, level_of, vr_of
 
 _TABLES: Final = ("study", "series", "instance")
@@ -106,15 +107,23 @@ def document(
     return " || ".join(parts)
 
 
-def element(level: Level, tag: str) -> str | None:
-    """Return the expression of one element of a result's DICOM JSON, NULL where it is not there.
+def element(tag: str) -> str:
+    """Return the expression of one element of a result's DICOM JSON, NULL where it is not there."""
+    return _COMPUTED[tag] if tag in _COMPUTED else f"{_TABLES[level_of(tag)]}.attributes -> '{tag}'"
 
-    None: results of the level have no such attribute.
-    """
-    of = level_of(tag)
-    if of > level:
-        return None
-    return _COMPUTED[tag] if tag in _COMPUTED else f"{_TABLES[of]}.attributes -> '{tag}'"
+
+def _whole_text(column: str, tag: str) -> str:
+    """Return the expression of an element's values, joined by backslashes: the column, where that has all of them."""
+    table = column.partition(".")[0]
+    values = f"jsonb_array_elements_text({table}.attributes -> '{tag}' -> 'Value') AS value"
+    whole = f"(SELECT string_agg(coalesce(value, ''), '\\') FROM {values})"  # noqa: S608
+    return f"CASE WHEN length({column}) < {MOST_CHARACTERS} THEN {column} WHEN {column} IS NOT NULL THEN {whole} END"
+
+
+def _number_text(column: str, tag: str) -> str:
+    """Return the expression of an element's number, or of what it has instead of one."""
+    table = column.partition(".")[0]
+    return f"coalesce(CAST({column} AS text), {table}.attributes #>> '{{{tag},Value,0}}')"
 
 
 PLAIN: Final[Mapping[str, str]] = {
@@ -123,8 +132,27 @@ PLAIN: Final[Mapping[str, str]] = {
     "00080016": "instance.sop_class_uid",
     "00080018": "instance.sop_instance_uid",
     "00083002": "instance.transfer_syntax_uid",
+    **{
+        tag: _whole_text(column, tag)
+        for tag, column in {
+            "00100020": "study.patient_id",
+            "00080050": "study.accession_number",
+            "00200010": "study.study_id",
+            "00081030": "study.study_description",
+            "00080060": "series.modality",
+            "0008103E": "series.series_description",
+            "00400512": "instance.container_identifier",
+        }.items()
+    },
+    **{
+        tag: _number_text(column, tag)
+        for tag, column in {"00200011": "series.series_number", "00200013": "instance.instance_number"}.items()
+    },
 }
-"""Attributes that always have one value, which a column has as it is: cheaper than their DICOM JSON."""
+"""Attributes whose values a column has as they are, as expressions of their text.
+
+The DICOM JSON of an instance often has many kilobytes, which PostgreSQL decompresses for each element taken from it.
+"""
 
 
 def needs_related(expression: str) -> bool:

@@ -171,14 +171,9 @@ def _reading(listing: Listing) -> str:
 
 def _column(listing: Listing, tag: str) -> str:
     level = listing.level
-    if level is None:
-        return f"CAST({_of_patient(tag) or 'NULL'} AS text)"
-    if tag in PLAIN and level_of(tag) <= level:
-        return PLAIN[tag]
-    return f"CAST({element(level, tag) or 'NULL'} AS text)"
-
-
-def _of_patient(tag: str) -> str | None:
-    if tag in PATIENT_COUNTS:
-        return f"jsonb_build_object('vr', 'IS', 'Value', jsonb_build_array({PATIENT_COUNTS[tag]}))"
-    return element(Level.STUDY, tag) if tag in PATIENT_TAGS else None
+    if level is None and tag in PATIENT_COUNTS:
+        return f"CAST(jsonb_build_object('vr', 'IS', 'Value', jsonb_build_array({PATIENT_COUNTS[tag]})) AS text)"
+    returned = tag in PATIENT_TAGS if level is None else level_of(tag) <= level
+    if not returned:
+        return "CAST(NULL AS text)"
+    return PLAIN.get(tag) or f"CAST({element(tag)} AS text)"
