@@ -353,3 +353,19 @@ def test_a_converted_slide_comes_back_from_orthanc_byte_for_byte(
     got = get(peer, identifier(study), store, store_instance)
     assert (got.ok, got.completed) == (True, len(files))
     assert held(store, files) == set(files)
+
+
+def test_a_damaged_instance_of_another_node_has_failed_and_the_others_come(
+    service: RunningService, store: Store, files: dict[str, Path]
+) -> None:
+    peer = Peer("127.0.0.1", service.dimse_port, "DICOMSVC")
+    put(files, peer)
+    with open_store(service.data) as theirs:
+        path = theirs.instances.find_sop_instance(f"{VOLUMES}.2").path
+    content = bytearray(path.read_bytes())
+    content[-40] ^= 1
+    path.chmod(0o600)
+    path.write_bytes(content)
+    got = get(peer, identifier(STUDY), store, store_instance)
+    assert (got.status, got.completed, got.failed, got.ok) == (0xB000, len(files) - 1, 1, False)
+    assert held(store, files) == set(files) - {f"{VOLUMES}.2"}
