@@ -382,3 +382,35 @@ def test_a_file_that_is_sent_is_compared_before_its_end() -> None:
     assert [right.holds(content[:600]), right.holds(content[600:])] == [True, True]
     assert [wrong.holds(content[:600]), wrong.holds(b"\0" * 400)] == [True, False]
     assert SendingDigest(None, 5).holds(b"12345")
+
+
+def is_cached(path: Path) -> bool:
+    """Whether the operating system has a file's begin in memory; being asked, it may fetch it."""
+    with path.open("rb", buffering=0) as file:
+        try:
+            return os.preadv(file.fileno(), [bytearray(4096)], 0, os.RWF_NOWAIT) == 4096
+        except BlockingIOError:
+            return False
+
+
+def on_disk_only(path: Path) -> Path:
+    with path.open("wb", buffering=0) as file:
+        file.write(os.urandom(8 << 20))
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return path
+
+
+def test_reading_a_file_again_neither_fills_the_cache_nor_empties_it(folder: Path) -> None:
+    try:
+        if is_cached(on_disk_only(folder / "probe")):
+            pytest.skip("the file system keeps files in memory only")
+    except OSError:
+        pytest.skip("the file system does not say what is in memory")
+    path = on_disk_only(folder / "file")
+    digest_file(path)
+    assert not is_cached(path)
+    path.read_bytes()
+    assert is_cached(path)
+    digest_file(path)
+    assert is_cached(path)
