@@ -17,7 +17,7 @@ from dicomsvc.dimse.stream import PduStream
 from dicomsvc.errors import PeerFailure
 from dicomsvc.tls import ClientTls, failure_of_handshake
 
-_MAXIMUM_LENGTH = 1 << 16
+_MAXIMUM_LENGTH = 1 << 17
 _REJECTIONS = {
     pdu.APPLICATION_CONTEXT_NOT_SUPPORTED: "it does not speak DICOM's application context",
     pdu.CALLING_AE_TITLE_NOT_RECOGNIZED: "it does not know our AE title",
