@@ -46,7 +46,10 @@ def reindex(
 def verify(
     data: DataOption = None,
     older_than: Annotated[
-        float, typer.Option(min=0, max=36500, help="Only files that were not read for so many days.", metavar="DAYS")
+        float,
+        typer.Option(
+            min=0, max=36500, help="Only files that were not read for so many days, and damaged ones.", metavar="DAYS"
+        ),
     ] = 0,
     as_json: JsonFlag = False,
 ) -> None:

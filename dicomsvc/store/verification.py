@@ -57,7 +57,7 @@ def verify(
     *,
     older_than_days: float = 0,
 ) -> Verification:
-    """Compare every file that was not read for so long with its digest, and settle what is found.
+    """Compare every file that was not read for so long, or is damaged, with its digest, and settle what is found.
 
     Findings are kept while it goes on: what was read before it was stopped need not be read again.
 
@@ -167,14 +167,14 @@ def _batches(findings: Iterator[Finding], *, seconds: float) -> Iterator[list[Fi
 
 _EXTENT = text(
     "SELECT count(*), CAST(coalesce(sum(size), 0) AS bigint) FROM instance JOIN verification ON instance_key = id"
-    " WHERE verified_at <= clock_timestamp() - make_interval(secs => :seconds)"
+    " WHERE damaged OR verified_at <= clock_timestamp() - make_interval(secs => :seconds)"
 )
 _SUBJECTS: Final = (
     "SELECT id, sop_instance_uid, file_key, sha256, damaged, checks IS NOT NULL AS has_checks"
     " FROM instance JOIN verification ON instance_key = id WHERE "
 )
 _BY_KEY = text(
-    _SUBJECTS + "id > :after AND verified_at <= clock_timestamp() - make_interval(secs => :seconds)"
+    _SUBJECTS + "id > :after AND (damaged OR verified_at <= clock_timestamp() - make_interval(secs => :seconds))"
     " ORDER BY id LIMIT :limit"
 )
 _BY_AGE = text(

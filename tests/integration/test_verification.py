@@ -307,6 +307,10 @@ def test_verify_may_leave_out_what_was_read_lately(store: Store) -> None:
     assert not is_damaged(store, fresh)
     result = store.verify()
     assert result.checked == 2 and result.damaged == [fresh]
+    damage(path_of(store, fresh))
+    result = store.verify(older_than_days=7)
+    assert result.checked == 1 and result.sound, "what was damaged and has been restored is read"
+    assert not is_damaged(store, fresh)
 
 
 def test_verify_finds_files_that_no_row_names_among_many(store: Store) -> None:
