@@ -23,7 +23,7 @@ serve: setup ## Run the service on 127.0.0.1 with its data in ./data
 	@$(VENV)/dicomsvc serve
 
 test: setup-test lint ## Run all tests but those of faults and the slow ones
-	@$(VENV)/python -m pytest -m "not slow" --ignore=tests/faults
+	@$(VENV)/python -m pytest -m "not slow" --ignore=tests/faults -n auto --maxprocesses=4 --dist=loadfile
 
 test-faults: setup-test ## Crashes, full disks, hostile peers against the running service: about an hour
 	@DICOMSVC_KILL_ROUNDS=25 DICOMSVC_MUTATED_STREAMS=10000 $(VENV)/python -m pytest tests/faults

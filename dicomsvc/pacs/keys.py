@@ -7,7 +7,7 @@ from pydicom import DataElement, Dataset
 
 from dicomsvc.errors import InvalidIdentifier
 from dicomsvc.pacs.identifiers import Shape
-from dicomsvc.pacs.models import LEVELS, QUERY_RETRIEVE_LEVEL, QueryLevel, level_of_identifier
+from dicomsvc.pacs.models import LEVELS, QUERY_RETRIEVE_LEVEL, QueryLevel, level_of_identifier, levels_of
 from dicomsvc.store.query import (
     PATIENT_COUNTS,
     PATIENT_TAGS,
@@ -69,7 +69,7 @@ def read_identifier(identifier: Dataset, sop_class_uid: str) -> Asked:
     reading = _Reading(level)
     for element in identifier:
         reading.take(element)
-    for each in QueryLevel:
+    for each in levels_of(sop_class_uid):
         tag = f"{LEVELS[each].unique_key:08X}"
         if _returned_at(tag, level):
             reading.shape.setdefault(tag, None)

@@ -54,6 +54,11 @@ LEVELS: Final[Mapping[QueryLevel, LevelOf]] = MappingProxyType(
 )
 
 
+def levels_of(sop_class_uid: str) -> tuple[QueryLevel, ...]:
+    """Return the levels of a SOP class's model, from the top."""
+    return tuple(level for level in QueryLevel if level is not QueryLevel.PATIENT or sop_class_uid in _PATIENT_ROOT)
+
+
 def level_of_identifier(identifier: Dataset, sop_class_uid: str) -> QueryLevel:
     """Return the level that an identifier is for.
 
@@ -67,6 +72,6 @@ def level_of_identifier(identifier: Dataset, sop_class_uid: str) -> QueryLevel:
     if named not in QueryLevel.__members__:
         raise InvalidIdentifier("Query/Retrieve Level (0008,0052) is missing or is none")
     level = QueryLevel(named)
-    if level is QueryLevel.PATIENT and sop_class_uid not in _PATIENT_ROOT:
+    if level not in levels_of(sop_class_uid):
         raise InvalidIdentifier("the Study Root model has no level PATIENT")
     return level

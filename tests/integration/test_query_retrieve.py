@@ -88,6 +88,7 @@ def test_a_study_has_the_counts_and_what_every_response_has(server: DimseServer,
     assert (study.RetrieveAETitle, study.InstanceAvailability) == ("DICOMSVC", "ONLINE")
     assert (study.QueryRetrieveLevel, study.SpecificCharacterSet) == ("STUDY", "ISO_IR 192")
     assert "PatientName" not in study
+    assert "PatientID" not in study
 
 
 @pytest.mark.peer

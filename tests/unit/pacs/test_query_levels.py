@@ -41,10 +41,16 @@ def test_keys_become_matches_and_the_shape_of_the_responses() -> None:
     assert matches["Modality"] == Texts(("SM", "SR"))
     assert "SeriesNumber" not in matches
     assert list(asked.shape) == sorted(asked.shape)
-    unique = {"00100020", "0020000D", "0020000E"}
+    unique = {"0020000D", "0020000E"}
     always = {"00080005", "00080052", "00080054", "00080056"}
     assert set(asked.shape) == {"00100010", "00080020", "00080060", "00200011"} | unique | always
     assert not always & set(asked.listing.asked)
+
+
+def test_the_patient_is_a_level_of_the_patient_root_only() -> None:
+    keys = identifier(QueryRetrieveLevel="SERIES")
+    assert "00100020" in read_identifier(keys, PATIENT_ROOT_FIND).shape
+    assert "00100020" not in read_identifier(keys, STUDY_ROOT_FIND).shape
 
 
 def test_a_key_below_the_level_is_matched_but_not_returned() -> None:
