@@ -193,6 +193,12 @@ class Gate:
             await _answer(counted_send, error.http_status, *error_answer(error))
         except Exception as error:  # noqa: BLE001
             # The border: whatever went wrong, neither the answer nor the log has a trace of the client's data.
+            known = error.__cause__
+            if status and isinstance(known, DicomsvcError):
+                # Starlette has wrapped it. The server breaks the connection, since the answer has no end.
+                _log.warning("%s of %s was broken off: %s", scope["method"], _group(path), known)
+                status = known.http_status
+                return
             _log.error("%s of %s failed\n%s", scope["method"], _group(path), places(error))
             if not status:
                 await _answer(counted_send, 500, *_surprise())

@@ -188,6 +188,7 @@ def test_a_damaged_file_does_not_leave_whole_by_wado_before_it_is_found(own: Run
         for piece in response.iter_raw():
             received += piece
     assert len(received) < len(content)
+    assert "was broken off" in own.log.read_text() and "RuntimeError" not in own.log.read_text()
     assert {way for way, status in served(url, uid, own.dicomweb).items() if status == 200} == set()
 
 

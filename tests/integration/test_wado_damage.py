@@ -101,6 +101,10 @@ def test_a_large_file_is_broken_off_before_its_damage_has_left(
     assert status == 200 and not complete and len(part) < len(whole) - 100_000
     assert is_damaged(store, ds)
     assert web.get(*url(ds, level)[:1], headers=url(ds, level)[1]).status_code == 500
+    metrics = web.get(str(web.base_url.copy_with(path="/metrics"))).text
+    assert 'dicomsvc_http_answers_total{group="dicomweb/studies",status="500"} 2.0' in metrics, (
+        "broken off, and refused"
+    )
     with store.engine.connect() as connection:
         assert connection.scalars(select(audit.c.action).where(audit.c.action == "damaged")).all() == ["damaged"]
 
