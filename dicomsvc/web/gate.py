@@ -139,8 +139,7 @@ class Gate:
         raise NotAllowed("a page of this origin may not open a channel; http.cors_origins lists those that may")
 
     async def _serve_frames(self, scope: Scope, receive: Receive, send: Send, authorization: bytes | None) -> None:
-        # Nothing stands between the frames and the server. Should an error come after their first byte, the server
-        # refuses the second answer that is tried here, and breaks the connection.
+        # Nothing stands between the frames and the server.
         started = time.perf_counter()
         status = 200
         try:
@@ -150,7 +149,7 @@ class Gate:
         except DicomsvcError as error:
             status = error.http_status
             self._refused(scope, error)
-            await _answer(send, status, *error_answer(error))
+            await _answer_unless_begun(send, error)
         except Exception as error:  # noqa: BLE001 - the border
             status = 500
             _log.error("a request for frames failed\n%s", places(error))
@@ -243,6 +242,14 @@ async def _refuse_channel(
         await send({"type": "websocket.http.response.body", "body": body})
     else:
         await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+
+
+async def _answer_unless_begun(send: Send, error: DicomsvcError) -> None:
+    try:
+        await _answer(send, error.http_status, *error_answer(error))
+    except RuntimeError:
+        # The server takes no second answer. It breaks the connection, since the first one has no end.
+        _log.warning("an answer with frames was broken off: %s", error)
 
 
 async def _answer(send: Send, status: int, headers: Headers, body: bytes) -> None:
