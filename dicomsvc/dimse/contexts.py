@@ -84,7 +84,7 @@ def sending_syntax(sop_class_uid: str, stored: str, taken: Collection[str]) -> s
     for syntax in (stored, *MESSAGE_SYNTAXES):
         if syntax in taken:
             return syntax
-    raise UnsupportedInstance(f"the peer takes no {sop_class_uid} in {stored}, nor without compression")
+    raise UnsupportedInstance(f"the peer does not take {sop_class_uid} in {stored}, nor without compression")
 
 
 def negotiate_roles(
