@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from sqlalchemy import select, text, update
 from typer.testing import CliRunner
 
@@ -19,6 +20,8 @@ from dicomsvc.config import Settings, StoreSettings
 from dicomsvc.errors import DamagedFile, OutOfResources
 from dicomsvc.store import Condition, Reach, Source, Store
 from dicomsvc.store import digest as digests
+from dicomsvc.store.database import _alembic as alembic_config
+from dicomsvc.store.database import migrate
 from dicomsvc.store.digest import SendingDigest, digest_file
 from dicomsvc.store.findings import Finding, look_at, settle
 from dicomsvc.store.scheduled_verification import ScheduledVerification
@@ -386,6 +389,19 @@ def test_a_file_that_is_sent_is_compared_before_its_end() -> None:
     assert [right.holds(content[:600]), right.holds(content[600:])] == [True, True]
     assert [wrong.holds(content[:600]), wrong.holds(b"\0" * 400)] == [True, False]
     assert SendingDigest(None, 5).holds(b"12345")
+
+
+def test_files_of_a_store_from_before_are_read_too(store: Store) -> None:
+    uid = add(store)
+    with store.engine.begin() as connection:
+        connection.execute(text("UPDATE instance SET stored_at = now() - interval '90 days'"))
+        command.downgrade(alembic_config(connection), "0010")
+    migrate(store.engine)
+    assert 89 < unread_days(store, uid) < 91
+    verifying = scheduled(store)
+    assert verifying.step() and not verifying.step()
+    assert unread_days(store, uid) < 1
+    assert store.instances.blocks(store.instances.find_sop_instance(uid)) is not None
 
 
 def is_cached(path: Path) -> bool:
