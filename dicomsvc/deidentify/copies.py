@@ -1,13 +1,12 @@
 """De-identified copies of stored files, for as long as somebody needs them."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from dicomsvc.deidentify.deidentifier import Deidentified, Deidentifier
-from dicomsvc.errors import DamagedFile
 from dicomsvc.store import Store
+from dicomsvc.store.digest import require_digest
 
 
 @contextmanager
@@ -23,9 +22,7 @@ def copy_of(
     DicomsvcError, OSError
         When it cannot be read or de-identified.
     """
-    with source.open("rb", buffering=0) as file:
-        if hashlib.file_digest(file, "sha256").digest() != sha256:
-            raise DamagedFile(f"the file {source.name} is damaged; restore it from a backup")
+    require_digest(source, sha256)
     with store.spool() as copy:
         made = deidentifier.write(source, copy)
         yield None if made is None else (copy.path, made)

@@ -15,7 +15,8 @@ from typing import Final
 from dicomsvc.deidentify.admission import Verdict
 from dicomsvc.deidentify.deidentifier import Deidentified, Deidentifier
 from dicomsvc.dicom.part10 import parse_instance
-from dicomsvc.errors import BadRequest, DamagedFile, DicomsvcError, OutOfResources
+from dicomsvc.errors import BadRequest, DicomsvcError, OutOfResources
+from dicomsvc.store.digest import require_digest
 
 MANIFEST: Final = "manifest.json"
 _DRAFT: Final = ".draft.dcm"
@@ -105,9 +106,7 @@ def _export(source: ExportSource, folder: Path, deidentifier: Deidentifier | Non
 def _check(source: ExportSource) -> None:
     if source.sha256 is None:
         return
-    with source.path.open("rb", buffering=0) as file:
-        if hashlib.file_digest(file, "sha256").digest() != source.sha256:
-            raise DamagedFile("the file is damaged; restore it from a backup")
+    require_digest(source.path, source.sha256)
 
 
 def _make(folder: Path) -> None:

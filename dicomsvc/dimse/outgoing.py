@@ -28,6 +28,7 @@ from dicomsvc.dimse.commands import (
 )
 from dicomsvc.dimse.failures import MessageBroken
 from dicomsvc.errors import DamagedFile, NotParseable
+from dicomsvc.store.digest import require_digest
 
 _SOP_INSTANCE_UID: Final = 0x00080018
 _PIECE_BYTES: Final = 1 << 18
@@ -176,8 +177,8 @@ def send_instance(
         elements[MOVE_ORIGINATOR_AE_TITLE] = originator.ae_title
         elements[MOVE_ORIGINATOR_MESSAGE_ID] = originator.message_id
     request = encode_request(C_STORE_RQ, message_id, elements)
-    if file.size <= _CHECKED_BEFORE_BYTES:
-        _require_digest(file)
+    if file.sha256 is not None and file.size <= _CHECKED_BEFORE_BYTES:
+        require_digest(file.path, file.sha256)
     with file.path.open("rb", buffering=0) as stream:
         digest = hashlib.sha256() if file.sha256 is not None and file.size > _CHECKED_BEFORE_BYTES else None
         if digest is not None:
@@ -203,11 +204,3 @@ def send_instance(
                     raise MessageBroken(f"{file.path.name} is damaged", damaged=True)
             channel.send_fragment(context_id, part[: PDU_AND_PDV_HEADER_BYTES + read], last=not left)
             progress(file.path, read)
-
-
-def _require_digest(file: Outgoing) -> None:
-    if file.sha256 is None:
-        return
-    with file.path.open("rb", buffering=0) as stream:
-        if hashlib.file_digest(stream, "sha256").digest() != file.sha256:
-            raise DamagedFile(f"the file of instance {file.sop_instance_uid} is damaged; restore it from a backup")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from dicomsvc.errors import DamagedFile
 from dicomsvc.store.blocks import BlockChecker
 
 _PIECE_BYTES: Final = 4 << 20
@@ -27,6 +28,21 @@ def digest_file(path: Path, each_piece: EachPiece = _nothing) -> bytes:
     """Return the SHA-256 of a file; see `digest_open`."""
     with open_for_digest(path) as descriptor:
         return digest_open(descriptor, each_piece)
+
+
+def require_digest(path: Path, sha256: bytes) -> None:
+    """Make sure that a file, which is to be read next, has the bytes it came with.
+
+    Raises
+    ------
+    DamagedFile
+        When it has not.
+    OSError
+        When it cannot be read.
+    """
+    with path.open("rb", buffering=0) as file:
+        if hashlib.file_digest(file, "sha256").digest() != sha256:
+            raise DamagedFile(f"the file {path.name} is damaged; restore it from a backup")
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Part 10 files rewritten in an uncompressed transfer syntax, frame by frame in bounded memory (PS3.5 A.1, A.2)."""
 
-import hashlib
 import io
 import struct
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from dicomsvc.dicom.frames import FrameIndex
 from dicomsvc.dicom.part10 import parse_instance
 from dicomsvc.errors import DamagedFile, NotAcceptable, NotFound
 from dicomsvc.store import Store
+from dicomsvc.store.digest import require_digest
 from dicomsvc.wsi.codecs import can_decode
 from dicomsvc.wsi.frame_reader import FrameReader
 
@@ -59,9 +59,7 @@ def native_copy(store: Store, source: Path, sha256: bytes, transfer_syntax_uid: 
     DicomsvcError, OSError
         When it cannot be read, or the spool takes no file.
     """
-    with source.open("rb", buffering=0) as file:
-        if hashlib.file_digest(file, "sha256").digest() != sha256:
-            raise DamagedFile(f"the file {source.name} is damaged; restore it from a backup")
+    require_digest(source, sha256)
     instance = parse_instance(source)
     plain = _PlainFile(source, instance.sop_instance_uid, source.stat().st_size)
     reader = None if instance.frames is None else FrameReader(plain, instance.frames)
