@@ -4,7 +4,7 @@ import io
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from mmap import mmap
+from mmap import ALLOCATIONGRANULARITY, MADV_DONTNEED, mmap
 from typing import Final
 
 import numpy as np
@@ -119,17 +119,23 @@ class FramesOut:
         patch = next(waiting, None)
         for start in range(position, end, CHUNK):
             stop = min(end, start + CHUNK)
-            if patch is None or patch.start >= stop:
-                self._write(self._data[start:stop])
-                continue
-            piece = bytearray(self._data[start:stop])
-            while patch is not None and patch.start < stop:
-                first, last = max(patch.start, start), min(patch.end, stop)
-                piece[first - start : last - start] = patch.bytes_between(first, last)
-                if patch.end > stop:
-                    break
-                patch = next(waiting, None)
-            self._write(bytes(piece))
+            piece = self._data[start:stop]
+            if patch is not None and patch.start < stop:
+                patched = bytearray(piece)
+                while patch is not None and patch.start < stop:
+                    first, last = max(patch.start, start), min(patch.end, stop)
+                    patched[first - start : last - start] = patch.bytes_between(first, last)
+                    if patch.end > stop:
+                        break
+                    patch = next(waiting, None)
+                piece = bytes(patched)
+            self._write(piece)
+            self._let_go(start, stop)
+
+    def _let_go(self, position: int, end: int) -> None:
+        """Give back the memory of what has been copied: a mapped file counts as its reader's."""
+        page = position // ALLOCATIONGRANULARITY * ALLOCATIONGRANULARITY
+        self._data.madvise(MADV_DONTNEED, page, end - page)
 
     def _copy_native(self, head: Head, vr: str) -> int:
         frames = self._frames
