@@ -38,6 +38,10 @@ class Orthanc:
     def post(self, path: str, document: object) -> Any:
         return httpx.post(self.url + path, json=document, timeout=120).raise_for_status().json()
 
+    def post_file(self, content: bytes) -> None:
+        """Put a Part 10 file into it."""
+        httpx.post(f"{self.url}/instances", content=content, timeout=120).raise_for_status()
+
     def files(self) -> dict[str, bytes]:
         """Return every file it holds by SOP Instance UID."""
         found = {}
