@@ -22,6 +22,7 @@ from dicomsvc.wsi.frame_reader import FrameReader
 
 EXPLICIT: Final = str(ExplicitVRLittleEndian)
 _MAX_ELEMENT_BYTES: Final = 0xFFFFFFFE
+_MAX_IN_MEMORY_BYTES: Final = 512 << 20
 _PIECE_BYTES: Final = 1 << 20
 _OFFSET_TABLES: Final = (0x7FE00001, 0x7FE00002)
 _VRS: Final = {"7FE00008": b"OF", "7FE00009": b"OD"}
@@ -77,7 +78,8 @@ def native_pieces(
     Raises
     ------
     NotAcceptable
-        When there is no decoder, or the uncompressed pixel data has no room in one element (4 GiB).
+        When there is no decoder, the uncompressed pixel data has no room in one element (4 GiB), or there is too much
+        beside it to be rewritten in memory.
     NotFound
         When the file was deleted.
     DamagedFile
@@ -112,6 +114,8 @@ def native_pieces(
 def _rewritten(path: Path, sop_instance_uid: str, index: FrameIndex | None, transfer_syntax_uid: str) -> bytes:
     """Return the file up to its pixel data."""
     try:
+        if _bytes_before_pixels(path, index) > _MAX_IN_MEMORY_BYTES:
+            raise NotAcceptable(f"instance {sop_instance_uid} is too large to be rewritten; ask for it as it is stored")
         ds = pydicom.dcmread(path, stop_before_pixels=index is not None)
         if index is not None:
             _describe_native(ds, index)
@@ -119,6 +123,8 @@ def _rewritten(path: Path, sop_instance_uid: str, index: FrameIndex | None, tran
         stream = io.BytesIO()
         explicit = transfer_syntax_uid == EXPLICIT
         pydicom.dcmwrite(stream, ds, implicit_vr=not explicit, little_endian=True, enforce_file_format=True)
+    except NotAcceptable:
+        raise
     except FileNotFoundError:
         raise NotFound(f"instance {sop_instance_uid} was deleted") from None
     except Exception as error:  # noqa: BLE001 - border: pydicom raises whatever it likes about untrusted bytes
@@ -126,6 +132,12 @@ def _rewritten(path: Path, sop_instance_uid: str, index: FrameIndex | None, tran
             f"instance {sop_instance_uid} cannot be rewritten ({type(error).__name__}); ask for it as stored"
         ) from None
     return stream.getvalue()
+
+
+def _bytes_before_pixels(path: Path, index: FrameIndex | None) -> int:
+    if index is None:
+        return path.stat().st_size
+    return index.offset if index.offsets is None else index.offsets[0]
 
 
 def _describe_native(ds: Dataset, index: FrameIndex) -> None:

@@ -22,6 +22,7 @@ from pydicom import dcmread
 
 from dicomsvc.dimse import Peer, send_files
 from tests.conftest import REPOSITORY, RunningService, start_service
+from tests.waiting import eventually as eventually
 
 BOUNDARY = "b0f1a7c3"
 OUT_OF_RESOURCES = 0xA700
@@ -33,16 +34,6 @@ FIGURES: list[str] = []
 def rounds(share: int = 1) -> int:
     """Return how often something is to be done: once, or in the long form one of ``share`` times as often as most."""
     return max(1, _ROUNDS // share)
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    """Whether ``condition`` comes true within some seconds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def spooled(service: RunningService) -> list[Path]:

@@ -20,7 +20,6 @@ from dicomsvc.dimse import Peer, send_files
 from dicomsvc.errors import NotFound
 from dicomsvc.store import Store
 from tests.conftest import RunningService
-from tests.faults import test_large_object
 from tests.faults.test_full_disk import small_file_system
 from tests.faults.test_large_object import large_file
 from tests.faults.test_large_retrieval import LIMIT, SIZE_GB, data_sets_are_equal
@@ -92,13 +91,10 @@ def sent(service: RunningService, path: Path) -> str:
 
 
 @pytest.mark.slow
-def test_a_large_instance_is_got_in_flat_memory(
-    service: RunningService, other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(test_large_object, "SIZE_GB", SIZE_GB)
+def test_a_large_instance_is_got_in_flat_memory(service: RunningService, other: Path, tmp_path: Path) -> None:
     small, large = tmp_path / "small.dcm", tmp_path / "large.dcm"
     small.write_bytes(part10(wsi_dataset(study_instance_uid="1.2.3.78")))
-    large_file(large, study_instance_uid=STUDY)
+    large_file(large, SIZE_GB, study_instance_uid=STUDY)
     sent(service, small)
     uid = sent(service, large)
     usual = most_memory(retrieving(service, other, "1.2.3.78"))

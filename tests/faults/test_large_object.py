@@ -50,9 +50,9 @@ class Growth:
         self._thread.join()
 
 
-def large_file(path: Path, **uids: str) -> str:
+def large_file(path: Path, size_gb: float = SIZE_GB, **uids: str) -> str:
     """Write an instance of many large frames; return the SHA-256 of one of them."""
-    frames = int(SIZE_GB * (1 << 30)) // FRAME_BYTES
+    frames = int(size_gb * (1 << 30)) // FRAME_BYTES
     ds = wsi_dataset(frames=1, **uids)
     ds.NumberOfFrames = frames
     content = part10(ds)

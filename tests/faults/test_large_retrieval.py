@@ -12,7 +12,6 @@ import pytest
 
 from dicomsvc.dimse import Peer, send_files
 from tests.conftest import RunningService, require_program, start_service
-from tests.faults import test_large_object
 from tests.faults.test_large_object import Growth, large_file
 from tests.integration.archive import Receiver
 
@@ -59,11 +58,10 @@ def data_sets_are_equal(one: Path, other: Path) -> bool:
 @pytest.mark.slow
 @pytest.mark.peer
 def test_a_large_instance_is_got_and_moved_in_flat_memory(
-    serving: RunningService, destination: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    serving: RunningService, destination: Receiver, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(test_large_object, "SIZE_GB", SIZE_GB)
     original = tmp_path / "large.dcm"
-    large_file(original)
+    large_file(original, SIZE_GB)
     [sent] = send_files([original], Peer("127.0.0.1", serving.dimse_port))
     assert sent.ok, sent.message
     keys = ["-k", "QueryRetrieveLevel=IMAGE", "-k", f"SOPInstanceUID={sent.sop_instance_uid}"]

@@ -12,10 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.conftest import require_program
 
 AE_TITLE = "ORTHANC"
+
+
+def dicomweb_plugins() -> list[str]:
+    """Return the files of its DICOMweb plugin; the test is skipped without."""
+    plugins = [str(path) for path in Path("/usr/share/orthanc/plugins").glob("libOrthancDicomWeb*")]
+    if not plugins:
+        pytest.skip("orthanc-dicomweb is not installed")
+    return plugins
 
 
 def a_free_port() -> int:

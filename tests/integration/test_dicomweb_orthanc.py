@@ -1,7 +1,5 @@
 """Orthanc's DICOMweb plugin as the client: it sends to this node by STOW-RS, searches it, and gets what it has."""
 
-from pathlib import Path
-
 import httpx
 import pytest
 
@@ -9,19 +7,18 @@ from dicomsvc.store import Store
 from dicomsvc.store.layout import file_key
 from tests.instances import part10, wsi_dataset
 from tests.integration.archive import make_archive
-from tests.integration.orthanc import running_orthanc
+from tests.integration.orthanc import dicomweb_plugins, running_orthanc
 from tests.integration.wado_server import serving
 from tests.unit.dimse.wire import data_set_of
 
 pytestmark = pytest.mark.peer
 
-PLUGINS = [str(path) for path in Path("/usr/share/orthanc/plugins").glob("libOrthancDicomWeb*")]
-
 
 def settings(url: str) -> dict[str, object]:
-    if not PLUGINS:
-        pytest.skip("orthanc-dicomweb is not installed")
-    return {"Plugins": PLUGINS, "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "Servers": {"us": [f"{url}/"]}}}
+    return {
+        "Plugins": dicomweb_plugins(),
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "Servers": {"us": [f"{url}/"]}},
+    }
 
 
 def test_orthanc_sends_a_study_by_stow_byte_for_byte(store: Store) -> None:

@@ -23,6 +23,7 @@ from dicomsvc.store import Store
 from dicomsvc.store.layout import file_key
 from tests.conftest import require_program
 from tests.integration.archive import Receiver
+from tests.integration.orthanc import dicomweb_plugins
 from tests.integration.routed import Carrier, Scp, make_old, opened, put, route, series_of, with_routing
 from tests.unit.dimse.wire import data_set_of
 
@@ -329,7 +330,6 @@ def orthanc(tmp_path: Path) -> Iterator[tuple[int, int]]:
     """A running Orthanc with its DICOMweb plugin: DICOM port and HTTP port."""
     program = require_program("Orthanc")
     dicom, http = a_free_port(), a_free_port()
-    plugins = list(Path("/usr/share/orthanc/plugins").glob("libOrthancDicomWeb*"))
     configuration = {
         "Name": "peer",
         "StorageDirectory": str(tmp_path / "orthanc"),
@@ -340,11 +340,9 @@ def orthanc(tmp_path: Path) -> Iterator[tuple[int, int]]:
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,
         "DicomAlwaysAllowStore": True,
-        "Plugins": [str(path) for path in plugins],
+        "Plugins": dicomweb_plugins(),
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
     }
-    if not plugins:
-        pytest.skip("orthanc-dicomweb is not installed")
     (tmp_path / "orthanc").mkdir()
     (tmp_path / "orthanc.json").write_text(json.dumps(configuration))
     with running([program, str(tmp_path / "orthanc.json")], dicom, http):

@@ -23,18 +23,10 @@ from dicomsvc.store import Store
 from dicomsvc.store.tables import audit
 from tests.conftest import RunningService, require_program, start_service
 from tests.instances import write_instances
+from tests.waiting import eventually
 
 ADMIN = Party("ana", "127.0.0.1")
 Serve = Callable[..., DimseServer]
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 import os
 import signal
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from dicomsvc.ai.triton.runtime import find_runtime
 from dicomsvc.config import TritonSettings
 from dicomsvc.errors import ConfigurationError
 from tests.conftest import RunningService, start_service
+from tests.waiting import eventually
 
 MODELS = len(list((Path(__file__).parents[2] / "triton_models").glob("*/model.toml")))
 
@@ -41,22 +41,13 @@ def triton_role(service: RunningService) -> dict[str, Any]:
     return found
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.2)
-    return False
-
-
 def counted(service: RunningService, name: str) -> float:
     value: float = triton_role(service).get("counters", {}).get(name, 0)
     return value
 
 
 def test_the_service_keeps_a_model_server_and_says_how_it_is(kept: RunningService) -> None:
-    assert eventually(lambda: counted(kept, "triton_models_ready") == MODELS)
+    assert eventually(lambda: counted(kept, "triton_models_ready") == MODELS, 60)
     assert triton_role(kept)["address"].startswith("Triton ")
     assert httpx.get(f"{kept.url}/readyz").json()["checks"]["model_server"] == {"ok": True, "state": "running"}
     assert 'name="triton_up"' in httpx.get(f"{kept.url}/metrics").text
@@ -66,7 +57,9 @@ def test_a_killed_model_server_starts_again(kept: RunningService) -> None:
     endpoint = read_endpoint(kept.data)
     assert endpoint is not None
     os.kill(endpoint.pid, signal.SIGKILL)
-    assert eventually(lambda: counted(kept, "triton_restarts") == 1 and counted(kept, "triton_models_ready") == MODELS)
+    assert eventually(
+        lambda: counted(kept, "triton_restarts") == 1 and counted(kept, "triton_models_ready") == MODELS, 60
+    )
 
 
 def test_a_killed_keeper_takes_its_server_along_and_starts_again(kept: RunningService) -> None:
@@ -74,8 +67,8 @@ def test_a_killed_keeper_takes_its_server_along_and_starts_again(kept: RunningSe
     assert before is not None
     server = psutil.Process(before.pid)
     server.parent().kill()
-    assert eventually(lambda: not server.is_running())
-    assert eventually(lambda: (read_endpoint(kept.data) or before) != before)
+    assert eventually(lambda: not server.is_running(), 60)
+    assert eventually(lambda: (read_endpoint(kept.data) or before) != before, 60)
     assert httpx.get(f"{kept.url}/readyz").status_code == 200
 
 

@@ -28,6 +28,7 @@ from dicomsvc.store.scheduled_verification import ScheduledVerification
 from dicomsvc.store.tables import audit, instance, verification
 from dicomsvc.store.verification import longest_unread, upkeep
 from tests.instances import part10, wsi_dataset
+from tests.waiting import eventually
 
 DAY = 86400
 
@@ -73,15 +74,6 @@ def is_damaged(store: Store, uid: str) -> bool:
 def deeds(store: Store) -> list[str]:
     with store.engine.connect() as connection:
         return list(connection.scalars(select(audit.c.action).where(audit.c.action != "stored").order_by(audit.c.id)))
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 30) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def scheduled(store: Store, **options: float) -> ScheduledVerification:
